@@ -1,0 +1,15 @@
+//! The only code that opens a secret: slow hashing, sealing, the keyring, tokens and signatures.
+//!
+//! Knows nothing of databases and the network. One provider, aws-lc, beneath everything but Argon2.
+
+pub mod entropy;
+pub mod envelope;
+pub mod hasher;
+pub mod keyring;
+pub mod signature;
+pub mod token;
+
+pub use entropy::SystemEntropy;
+pub use envelope::{DataKey, Place};
+pub use hasher::{Hasher, HasherOptions, Verdict, Verifier};
+pub use keyring::{Keyring, KeyringError};

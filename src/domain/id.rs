@@ -1,0 +1,77 @@
+//! Names of things: the public ids that callers choose, and the internal ones that never change.
+
+use std::fmt;
+
+use super::{Entropy, Timestamp};
+
+/// The public id of a tenant or subject: `[A-Za-z0-9][A-Za-z0-9._~-]{0,63}`.
+///
+/// A caller may choose it, and after a deletion choose it again; whatever must not be confused then uses [`Uid`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId(String);
+
+impl ResourceId {
+    /// The longest id, in bytes (all of them ASCII).
+    pub const MAX_LENGTH: usize = 64;
+    /// The rule, as a sentence for whoever broke it.
+    pub const RULE: &str = "must be 1 to 64 of A-Z a-z 0-9 . _ ~ - and begin with a letter or digit";
+
+    /// The id, where `text` follows the rule.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        (begins && text.len() <= Self::MAX_LENGTH && text.bytes().all(legal)).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Uid> for ResourceId {
+    fn from(uid: Uid) -> Self {
+        Self(uid.0)
+    }
+}
+
+/// An internal id: 24 lower-case hex digits, milliseconds first, so that ids sort by age. Never used twice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uid(String);
+
+impl Uid {
+    /// A new id: 48 bits of time, 48 random bits.
+    #[must_use]
+    pub fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        let mut random = [0; 6];
+        entropy.fill(&mut random);
+        let random = random.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        Self(format!("{:012x}{random:012x}", now.micros().div_euclid(1_000) & 0xffff_ffff_ffff))
+    }
+
+    /// An id that was made before: from the database, or a constant of ours.
+    #[must_use]
+    pub fn from_stored(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

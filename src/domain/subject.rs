@@ -1,0 +1,111 @@
+//! Subjects: who or what has secrets.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ResourceId, Timestamp, Uid};
+
+/// The kinds of subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SubjectKind {
+    /// A person with a password.
+    User,
+    /// A machine with a user name and password.
+    Device,
+    /// A third party.
+    Integration,
+    /// Who calls Rekey.
+    Caller,
+}
+
+impl SubjectKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::User, Self::Device, Self::Integration, Self::Caller];
+
+    /// Its name, in the database and in the audit.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Device => "device",
+            Self::Integration => "integration",
+            Self::Caller => "caller",
+        }
+    }
+}
+
+/// Whether a subject is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SubjectState {
+    /// In use.
+    Active,
+    /// Put out of use by an administrator.
+    Disabled,
+    /// Blocked until it is unlocked.
+    Locked,
+}
+
+impl SubjectState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Disabled, Self::Locked];
+
+    /// Its name in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Locked => "locked",
+        }
+    }
+}
+
+/// What only some kinds have; kept as JSON. Never a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attributes {
+    /// For people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub display_name: String,
+    /// A caller's permissions, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<String>,
+}
+
+/// A subject as it is kept.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Never used twice.
+    pub uid: Uid,
+    /// Whose it is.
+    pub tenant_uid: Uid,
+    /// What it is.
+    pub kind: SubjectKind,
+    /// Its public id, unique for its tenant and kind.
+    pub id: ResourceId,
+    /// What it signs in with, unique for its tenant and kind; callers have none.
+    pub login: Option<String>,
+    /// In use or not.
+    pub state: SubjectState,
+    /// What only some kinds have.
+    pub attributes: Attributes,
+    /// Grows by one with every change, also of a secret; the etag is made of it.
+    pub version: i64,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// When it last changed.
+    pub update_time: Timestamp,
+}
+
+impl Subject {
+    /// The etag of this state. Weak against nothing: uid and version never come again.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        etag(&self.uid, self.version)
+    }
+}
+
+/// The etag of a row in this version.
+#[must_use]
+pub fn etag(uid: &Uid, version: i64) -> String {
+    format!("{uid}-{version:x}")
+}
