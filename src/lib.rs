@@ -16,9 +16,12 @@
 
 pub mod app;
 pub mod audit;
+pub mod cli;
+pub mod config;
 pub mod crypto;
 pub mod domain;
 pub mod gateway;
 pub mod listen;
 pub mod proto;
 pub mod store;
+pub mod telemetry;
