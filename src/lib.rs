@@ -21,5 +21,6 @@ pub mod crypto;
 pub mod domain;
 pub mod gateway;
 pub mod listen;
+pub mod ops;
 pub mod proto;
 pub mod store;
