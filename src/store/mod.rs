@@ -5,9 +5,7 @@
 
 use crate::{
     audit::Record,
-    domain::{
-        ResourceId, Result, Secret, Slot, Subject, SubjectKind, Tenant, TenantRef, Timestamp, Uid, WrappedKey,
-    },
+    domain::{ResourceId, Result, Secret, Slot, Subject, SubjectKind, Tenant, TenantRef, Timestamp, Uid, WrappedKey},
 };
 
 /// Where the database is and how it is used.
@@ -166,7 +164,12 @@ impl Store {
     ///
     /// # Errors
     /// Unavailable.
-    pub async fn subject(&self, tenant_uid: &Uid, kind: SubjectKind, reference: &SubjectRef) -> Result<Option<Subject>> {
+    pub async fn subject(
+        &self,
+        tenant_uid: &Uid,
+        kind: SubjectKind,
+        reference: &SubjectRef,
+    ) -> Result<Option<Subject>> {
         todo!()
     }
 
