@@ -14,11 +14,13 @@
 //! Three hops from wire to disk: `api` decodes and encodes, `ops` decides, `store` persists. `gateway` has no Rust path
 //! inward: it is a gRPC client like any other. `tests/architecture.rs` holds the arrows to that.
 
+pub mod access;
 pub mod app;
 pub mod audit;
 pub mod crypto;
 pub mod domain;
 pub mod gateway;
 pub mod listen;
+pub mod ops;
 pub mod proto;
 pub mod store;

@@ -6,6 +6,7 @@ pub mod entropy;
 pub mod envelope;
 pub mod hasher;
 pub mod keyring;
+pub mod sealed;
 pub mod signature;
 pub mod token;
 
@@ -13,3 +14,4 @@ pub use entropy::SystemEntropy;
 pub use envelope::{DataKey, Place};
 pub use hasher::{Hasher, HasherOptions, Verdict, Verifier};
 pub use keyring::{Keyring, KeyringError};
+pub use sealed::same_password;

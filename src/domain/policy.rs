@@ -50,6 +50,9 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The longest secret that is generated, in characters.
+    pub const MAX_GENERATED_LENGTH: u32 = 128;
+
     /// The rules of a preset.
     #[must_use]
     pub fn preset(preset: Preset) -> Self {

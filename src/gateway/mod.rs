@@ -152,8 +152,8 @@ async fn serve_connection(connection: Connection, service: Arc<Service>, gracefu
         let service = Arc::clone(&service);
         async move { Ok::<_, Infallible>(service.serve(request).await) }
     });
-    let served = graceful.watch(server.serve_connection(TokioIo::new(connection), requests).into_owned()).await;
-    if let Err(error) = served {
+    let outcome = graceful.watch(server.serve_connection(TokioIo::new(connection), requests).into_owned()).await;
+    if let Err(error) = outcome {
         debug!(%error, "a connection broke");
     }
 }

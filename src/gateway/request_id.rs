@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// Where it travels, in requests, answers and metadata.
-pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const NAME: &str = "x-request-id";
+pub(super) const HEADER: HeaderName = HeaderName::from_static(NAME);
 
 const MAX_LENGTH: usize = 128;
 

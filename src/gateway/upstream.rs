@@ -51,7 +51,7 @@ impl Call {
             metadata.insert("traceparent", trace);
         }
         if let Ok(id) = MetadataValue::try_from(request_id.as_str()) {
-            metadata.insert(request_id::HEADER.as_str(), id);
+            metadata.insert(request_id::NAME, id);
         }
         Ok(Self { channel, metadata })
     }

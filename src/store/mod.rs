@@ -220,11 +220,11 @@ impl Store {
         todo!()
     }
 
-    /// Writes a record of something that changed nothing.
+    /// Writes records of what changed nothing, all of them or none.
     ///
     /// # Errors
     /// Unavailable; outcome unknown.
-    pub async fn append_record(&self, record: Record) -> Result<()> {
+    pub async fn append_records(&self, records: Vec<Record>) -> Result<()> {
         todo!()
     }
 }

@@ -240,11 +240,12 @@ const ERRORS: &[(&[R], Body<'static>)] = &[
     (&[R::Overloaded], fixed(429, "TOO MANY REQUESTS", "The server is busy. Please try again later.")),
 ];
 
+static INTERNAL: Body<'static> = fixed(500, "INTERNAL SERVER ERROR", "An internal server error has occurred.");
+
 fn error(failure: &Failure) -> Answer {
     if matches!(failure.reason, R::FieldsInvalid | R::PolicyViolated) {
         return invalid_field(failure.sentence(|field| field.replace("current_password", "old_password"))).answer();
     }
-    const INTERNAL: Body<'static> = fixed(500, "INTERNAL SERVER ERROR", "An internal server error has occurred.");
     let row = ERRORS.iter().find(|(reasons, _)| reasons.contains(&failure.reason));
     let body = row.map_or(&INTERNAL, |(_, body)| body);
     retrying(body.answer(), failure.retry_after().filter(|_| body.code == 429))

@@ -1,0 +1,177 @@
+//! Who calls: from a credential to a caller.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+
+use super::{Call, Ops, secret::place};
+use crate::{
+    access::{Access, Caller, Credential, Grant, Proof, ProofKind, credential::invalid, jwt, signed_date::SignedDate},
+    audit::{Outcome, Target},
+    crypto::{signature::password_signs, token::token_id},
+    domain::{
+        Error, Permission, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectState, Tenant,
+        tenant::JwtIssuer,
+    },
+    store::{FoundCredential, SubjectRef},
+};
+
+impl Ops {
+    /// The caller that a credential proves.
+    ///
+    /// # Errors
+    /// Credential invalid or expired; everything that can be wrong with a signature; store unavailable.
+    pub async fn authenticate(&self, credential: Credential) -> Result<Arc<Caller>> {
+        let caller = match credential {
+            Credential::Bearer(token) => {
+                #[expect(clippy::disallowed_methods, reason = "checked here")]
+                let token = token.expose_secret();
+                let trusting = match jwt::issuer(token) {
+                    Some(issuer) => self.trusting(&issuer).await?,
+                    None => Vec::new(),
+                };
+                // What looks like a JWT, but of nobody that is known, may still be a token that was handed to us.
+                if trusting.is_empty() { self.by_token(token).await? } else { self.by_jwt(token, trusting).await? }
+            }
+            Credential::SignedDate(signed) => self.by_signed_date(&signed).await?,
+        };
+        Ok(Arc::new(caller))
+    }
+
+    /// Lets a caller in to a method, or not; a refusal is recorded.
+    ///
+    /// # Errors
+    /// Permission missing; API key read-only; not own subject.
+    pub async fn authorise(
+        &self,
+        caller: &Arc<Caller>,
+        access: Access,
+        subject_id: Option<&str>,
+        action: &'static str,
+        request_id: &str,
+    ) -> Result<Call> {
+        let grant = caller.authorise(access).and_then(|grant| match subject_id {
+            Some(id) => grant.about(Some(id)).map(|()| grant),
+            None => Ok(grant),
+        });
+        match grant {
+            Ok(grant) => Ok(Call::new(grant, action, request_id.to_owned())),
+            Err(error) => {
+                let anybody: Grant = caller.authorise(Access::AnyCaller)?;
+                let call = Call::new(anybody, action, request_id.to_owned());
+                let record = call.record(self, Target::None, Outcome::Denied, Some(error.reason()), String::new());
+                self.journal.write(record).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn by_token(&self, token: &str) -> Result<Caller> {
+        let ids = match token_id(token) {
+            Some(id) => vec![id.to_owned()],
+            None => self.keyring.given_token_ids(token.as_bytes()),
+        };
+        for id in ids {
+            let slot = Slot::ApiToken(id);
+            let found = self.store.credential(&slot.to_stored()).await?;
+            let Some(found) = found.filter(|found| found.secret.stage != Stage::Revoked) else { continue };
+            if !self.keyring.digest_matches(&found.secret.key_id, token.as_bytes(), &found.secret.payload) {
+                continue;
+            }
+            return self.caller_of(found, ProofKind::ApiToken, || {
+                Error::new(Reason::CredentialExpired, "the token has expired")
+            });
+        }
+        Err(invalid())
+    }
+
+    async fn trusting(&self, issuer: &str) -> Result<Vec<(Tenant, JwtIssuer)>> {
+        let tenants = self.store.tenants_of_issuer(issuer).await?;
+        let pairs = tenants.into_iter().flat_map(|tenant| {
+            let issuers = tenant.settings.jwt_issuers.clone();
+            issuers.into_iter().map(move |trusted| (tenant.clone(), trusted))
+        });
+        Ok(pairs.filter(|(_, trusted)| trusted.issuer == issuer).collect())
+    }
+
+    /// Several tenants may trust issuers of the same name; the key tells them apart.
+    async fn by_jwt(&self, token: &str, trusting: Vec<(Tenant, JwtIssuer)>) -> Result<Caller> {
+        let mut refusal = invalid();
+        for (tenant, trusted) in trusting {
+            let claims = match jwt::verify(token, &trusted, self.now()) {
+                Ok(claims) => claims,
+                Err(error) => {
+                    if error.reason() != Reason::CredentialInvalid {
+                        refusal = error;
+                    }
+                    continue;
+                }
+            };
+            if let Some(id) = ResourceId::parse(&claims.sub) {
+                let user = self.store.subject(&tenant.uid, SubjectKind::User, &SubjectRef::Id(id)).await?;
+                if user.is_some_and(|user| user.state != SubjectState::Active) {
+                    return Err(invalid());
+                }
+            }
+            let (permissions, own_permissions) = claims.permissions(&trusted);
+            let proof = Proof {
+                kind: ProofKind::Jwt,
+                name: trusted.issuer,
+                expire_time: Some(claims.expire_time()),
+                read_only: false,
+            };
+            return Ok(Caller {
+                reaches_all: tenant.is_system(),
+                tenant_uid: tenant.uid,
+                tenant_id: tenant.id,
+                id: claims.sub,
+                permissions,
+                own_permissions,
+                proof,
+            });
+        }
+        Err(refusal)
+    }
+
+    async fn by_signed_date(&self, signed: &SignedDate) -> Result<Caller> {
+        signed.check_date(self.now())?;
+        let slot = Slot::SigningKey(signed.api_key.clone());
+        let found = self.store.credential(&slot.to_stored()).await?;
+        let found = found.ok_or_else(|| Error::new(Reason::ApiKeyUnknown, "no signing key has this API key"))?;
+        let revoked = || Error::new(Reason::ApiKeyRevoked, "the signing key was revoked or has expired");
+        if !found.secret.is_live(self.now()) {
+            return Err(revoked());
+        }
+        let key = self.data_keys.by_id(&found.tenant.uid, &found.secret.key_id).await?;
+        let place = place(&found.subject, &found.secret.slot, found.secret.version);
+        let shared_key = key.open_password(place, &found.secret.payload)?;
+        if !password_signs(&shared_key, &signed.message(), &signed.signature) {
+            return Err(Error::new(Reason::SignatureMismatch, "the signature is not right"));
+        }
+        self.caller_of(found, ProofKind::SignedDate, revoked)
+    }
+
+    fn caller_of(&self, found: FoundCredential, kind: ProofKind, expired: impl Fn() -> Error) -> Result<Caller> {
+        let FoundCredential { secret, subject, tenant } = found;
+        if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
+            return Err(expired().expired_at(end));
+        }
+        if !secret.is_live(self.now()) || subject.state != SubjectState::Active || subject.kind != SubjectKind::Caller {
+            return Err(invalid());
+        }
+        let name = match secret.slot {
+            Slot::ApiToken(id) => id,
+            Slot::SigningKey(api_key) => api_key,
+            Slot::Password | Slot::Settings => return Err(invalid()),
+        };
+        Ok(Caller {
+            reaches_all: tenant.is_system(),
+            tenant_uid: tenant.uid,
+            tenant_id: tenant.id,
+            id: subject.id.to_string(),
+            permissions: subject.attributes.permissions.iter().filter_map(|name| Permission::parse(name)).collect(),
+            own_permissions: Vec::new(),
+            proof: Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only },
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! The first act in an empty database: the tenant of platform callers, its administrator, and a token for it.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Ops;
+use crate::{
+    audit::{Outcome, Record, Target},
+    crypto::{DataKey, token::ApiToken},
+    domain::{
+        Attributes, Error, Material, Permission, Policy, Reason, ResourceId, Result, Secret, Slot, Stage, Subject,
+        SubjectKind, SubjectState, Tenant, TenantRef,
+        policy::Preset,
+        tenant::{SYSTEM_TENANT, Settings},
+    },
+};
+
+impl Ops {
+    /// Makes the tenant `system`, its caller `admin` with every permission, and an API token, which is returned.
+    ///
+    /// An attempt that was cut off after the tenant is finished by the next one; one that got as far as the caller is an
+    /// installation.
+    ///
+    /// # Errors
+    /// Already exists, where the database holds an installation; store unavailable.
+    pub async fn initialise(&self) -> Result<SecretString> {
+        let now = self.now();
+        let id = ResourceId::parse(SYSTEM_TENANT).ok_or_else(|| Error::internal("the system tenant's id"))?;
+        let record = |tenant: &Tenant, target: Target| Record {
+            uid: self.make_uid(now),
+            tenant_uid: tenant.uid.clone(),
+            time: now,
+            actor: "rekey init".to_owned(),
+            action: "init",
+            target,
+            outcome: Outcome::Succeeded,
+            reason: None,
+            request_id: String::new(),
+            detail: String::new(),
+        };
+
+        let uid = self.make_uid(now);
+        let tenant = match self.store.tenant(&TenantRef::Id(id.clone()), &uid).await? {
+            Some(tenant) => tenant,
+            None => {
+                let tenant = Tenant {
+                    uid,
+                    id,
+                    aliases: Vec::new(),
+                    settings: Settings {
+                        display_name: "Platform".to_owned(),
+                        change_password_allowed: false,
+                        user_policy: Policy::preset(Preset::Nist),
+                        device_policy: Policy::preset(Preset::Roma),
+                        integration_policy: Policy::preset(Preset::Applivery),
+                        jwt_issuers: Vec::new(),
+                    },
+                    version: 1,
+                    create_time: now,
+                    update_time: now,
+                };
+                let key = DataKey::make(self.make_uid(now), &*self.entropy);
+                let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
+                let record = record(&tenant, Target::Tenant(tenant.id.to_string()));
+                self.store.insert_tenant(tenant.clone(), key, record).await?;
+                tenant
+            }
+        };
+
+        let admin = ResourceId::parse("admin").ok_or_else(|| Error::internal("the administrator's id"))?;
+        let subject = Subject {
+            uid: self.make_uid(now),
+            tenant_uid: tenant.uid.clone(),
+            kind: SubjectKind::Caller,
+            id: admin,
+            login: None,
+            state: SubjectState::Active,
+            attributes: Attributes {
+                display_name: "First administrator".to_owned(),
+                permissions: vec![Permission::EVERYTHING.as_str().to_owned()],
+            },
+            version: 1,
+            create_time: now,
+            update_time: now,
+        };
+        let ApiToken { id, token } = ApiToken::make(&*self.entropy);
+        #[expect(clippy::disallowed_methods, reason = "digested, and shown once")]
+        let (key_id, digest) = self.keyring.digest(token.expose_secret().as_bytes());
+        let secret = Secret {
+            subject_uid: subject.uid.clone(),
+            slot: Slot::ApiToken(id),
+            version: 1,
+            stage: Stage::Current,
+            material: Material::Digest,
+            payload: digest.to_vec(),
+            key_id,
+            read_only: false,
+            create_time: now,
+            expire_time: None,
+        };
+        let record = record(&tenant, Target::Subject(SubjectKind::Caller, subject.id.to_string()));
+        self.store.insert_subject(subject, vec![secret], record).await.map_err(|error| {
+            if error.reason() == Reason::AlreadyExists {
+                Error::new(Reason::AlreadyExists, "the database already holds an installation")
+            } else {
+                error
+            }
+        })?;
+        Ok(token)
+    }
+}

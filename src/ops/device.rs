@@ -1,0 +1,215 @@
+//! Devices and what they sign in with.
+
+use super::{Call, Ops, name_field, not_found, secret::Source};
+use crate::{
+    audit::{Outcome, Target},
+    crypto::same_password,
+    domain::{
+        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
+        TenantRef,
+    },
+    store::{SecretChange, SubjectRef},
+};
+
+const KIND: SubjectKind = SubjectKind::Device;
+
+/// A device, as answers show it.
+#[derive(Debug)]
+pub struct DeviceView {
+    /// Whose.
+    pub tenant_id: ResourceId,
+    /// What.
+    pub subject: Subject,
+}
+
+/// A device to be made.
+#[derive(Debug)]
+pub struct CreateDevice {
+    /// In which tenant.
+    pub tenant: TenantRef,
+    /// The id; made where absent.
+    pub id: Option<ResourceId>,
+    /// What it signs in with.
+    pub user_name: String,
+    /// The password.
+    pub source: Source,
+}
+
+/// A device's user name, password or both to be set.
+#[derive(Debug)]
+pub struct ResetAuthentication {
+    /// In which tenant.
+    pub tenant: TenantRef,
+    /// Which.
+    pub device_id: ResourceId,
+    /// The new user name; kept where absent.
+    pub user_name: Option<String>,
+    /// The new password; kept where absent.
+    pub source: Option<Source>,
+    /// Whether a password that is kept is shown.
+    pub return_current: bool,
+    /// What the device must still be like.
+    pub etag: Option<String>,
+}
+
+/// A device's password to be checked.
+#[derive(Debug)]
+pub struct VerifyAuthentication {
+    /// In which tenant.
+    pub tenant: TenantRef,
+    /// Which.
+    pub device: SubjectRef,
+    /// The password.
+    pub password: Password,
+}
+
+impl Ops {
+    /// Makes a device, and shows its password.
+    ///
+    /// # Errors
+    /// Tenant not found; policy violated; already exists.
+    pub async fn create_device(&self, call: &Call, request: CreateDevice) -> Result<(DeviceView, Password)> {
+        let now = self.now();
+        let id = self.id_or_new(request.id, now);
+        let target = Target::Subject(KIND, id.to_string());
+        self.audited(call, target.clone(), async {
+            let tenant = self.tenant(call, &request.tenant).await?;
+            let subject = Subject {
+                uid: self.make_uid(now),
+                tenant_uid: tenant.uid.clone(),
+                kind: KIND,
+                id,
+                login: Some(request.user_name),
+                state: SubjectState::Active,
+                attributes: Attributes::default(),
+                version: 1,
+                create_time: now,
+                update_time: now,
+            };
+            let context: Vec<&str> = subject.login.as_deref().into_iter().collect();
+            let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context)?;
+            let key = self.data_keys.primary(&tenant.uid).await?;
+            let secret = self.keep_password(&key, &subject, 1, now, &password)?;
+            let record = call.record(self, target, Outcome::Succeeded, None, String::new());
+            let stored = self.store.insert_subject(subject.clone(), vec![secret], record).await;
+            stored.map_err(|error| name_field(error, &[("id", "device_id"), ("login", "user_name")]))?;
+            Ok((DeviceView { tenant_id: tenant.id, subject }, password))
+        })
+        .await
+    }
+
+    /// Reads a device.
+    ///
+    /// # Errors
+    /// Tenant or device not found.
+    pub async fn get_device(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<DeviceView> {
+        let tenant = self.tenant(call, tenant).await?;
+        let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
+        Ok(DeviceView { tenant_id: tenant.id, subject: subject.ok_or_else(|| not_found(KIND))? })
+    }
+
+    /// Sets user name, password or both. The password is returned where it is new, or was asked for.
+    ///
+    /// # Errors
+    /// Permission missing (to see a password that is kept); tenant or device not found; policy violated; secret not set;
+    /// already exists; etag mismatch; concurrent change.
+    pub async fn reset_authentication(
+        &self,
+        call: &Call,
+        request: ResetAuthentication,
+    ) -> Result<(DeviceView, Option<Password>)> {
+        let target = Target::Subject(KIND, request.device_id.to_string());
+        self.audited(call, target, async {
+            let reveals = request.source.is_none() && request.return_current;
+            if reveals {
+                call.grant.also(Permission::REVEAL_DEVICE)?;
+            }
+            let tenant = self.tenant(call, &request.tenant).await?;
+            let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.device_id)).await?;
+            let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
+            let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
+            let policy = &tenant.settings.device_policy;
+            let new = request.source.map(|source| self.decide(policy, source, &context)).transpose()?;
+            let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
+
+            let shown = match &new {
+                Some((password, _)) => Some(password.clone()),
+                None if reveals => self.open_password(&subject, &secrets).await?,
+                None => None,
+            };
+            let detail = match (&request.user_name, &new, reveals) {
+                (None, Some((_, true)), _) => "password generated",
+                (None, Some((_, false)), _) => "password given",
+                (Some(_), Some((_, true)), _) => "user name set, password generated",
+                (Some(_), Some((_, false)), _) => "user name set, password given",
+                (_, None, true) => "user name set, password shown",
+                (_, None, false) => "user name set",
+            };
+            let key = self.data_keys.primary(&tenant.uid).await?;
+            let plan = |subject: &Subject, now| {
+                let mut secrets = Vec::new();
+                if let Some((password, _)) = &new {
+                    let secret = self.keep_password(&key, subject, subject.version + 1, now, password)?;
+                    secrets.push(SecretChange::Replace(secret));
+                }
+                Ok((request.user_name.clone(), secrets))
+            };
+            // What is shown must be what is in force when the user name changes: then only once.
+            let changed = if reveals {
+                super::check_etag(&subject, request.etag.as_deref())?;
+                self.try_change(call, &subject, detail, plan).await
+            } else {
+                self.change(call, subject, request.etag.as_deref(), detail, plan).await
+            };
+            let subject = changed.map_err(|error| name_field(error, &[("login", "user_name")]))?;
+            Ok((DeviceView { tenant_id: tenant.id, subject }, shown))
+        })
+        .await
+    }
+
+    /// Shows a device's user name and password. Nothing is shown that could not be recorded first.
+    ///
+    /// # Errors
+    /// Tenant or device not found; secret not set.
+    pub async fn reveal_authentication(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        id: ResourceId,
+        purpose: String,
+    ) -> Result<(Subject, Password)> {
+        let target = Target::Subject(KIND, id.to_string());
+        self.audited(call, target.clone(), async {
+            let tenant = self.tenant(call, tenant).await?;
+            let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
+            let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
+            let password = self.open_password(&subject, &secrets).await?;
+            let password = password.ok_or_else(|| Error::new(Reason::SecretNotSet, "the device has no password"))?;
+            self.store.append_records(vec![call.record(self, target, Outcome::Succeeded, None, purpose)]).await?;
+            Ok((subject, password))
+        })
+        .await
+    }
+
+    /// Checks a device's password: its id where it is right. Unknown and wrong look the same.
+    ///
+    /// # Errors
+    /// Tenant not found.
+    pub async fn verify_authentication(
+        &self,
+        call: &Call,
+        request: VerifyAuthentication,
+    ) -> Result<Option<ResourceId>> {
+        let tenant = self.tenant(call, &request.tenant).await?;
+        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
+        let kept = match &found {
+            Some((subject, secrets)) => self.open_password(subject, secrets).await?,
+            None => None,
+        };
+        let same = same_password(kept.as_ref(), &request.password);
+        let active = found.map(|(subject, _)| subject).filter(|subject| subject.state == SubjectState::Active);
+        let verified = active.filter(|_| same).map(|subject| subject.id);
+        self.record_check(call, KIND, &request.device, verified.is_some()).await;
+        Ok(verified)
+    }
+}

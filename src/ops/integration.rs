@@ -1,0 +1,230 @@
+//! Integrations: a third party's user name and password, and the settings it hands over.
+
+use super::{
+    Call, Ops, name_field, not_found,
+    secret::{Settings, Source, in_force},
+};
+use crate::{
+    audit::{Outcome, Target},
+    domain::{
+        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectState,
+        TenantRef,
+    },
+    store::{SecretChange, SubjectRef},
+};
+
+const KIND: SubjectKind = SubjectKind::Integration;
+
+/// An integration, as answers show it.
+#[derive(Debug)]
+pub struct IntegrationView {
+    /// Whose.
+    pub tenant_id: ResourceId,
+    /// What.
+    pub subject: Subject,
+    /// Whether it has settings.
+    pub configured: bool,
+}
+
+/// All of an integration's secrets.
+#[derive(Debug)]
+pub struct Credentials {
+    /// What the third party signs in with.
+    pub username: String,
+    /// And its password.
+    pub password: Password,
+    /// What it handed over.
+    pub settings: Settings,
+}
+
+/// An integration to be made.
+#[derive(Debug)]
+pub struct CreateIntegration {
+    /// In which tenant.
+    pub tenant: TenantRef,
+    /// The id; made where absent.
+    pub id: Option<ResourceId>,
+    /// What the third party signs in with; made where absent.
+    pub username: Option<String>,
+    /// The password.
+    pub source: Source,
+    /// What it hands over.
+    pub settings: Settings,
+}
+
+/// Settings to be replaced.
+#[derive(Debug)]
+pub struct UpdateIntegration {
+    /// In which tenant.
+    pub tenant: TenantRef,
+    /// Which.
+    pub id: ResourceId,
+    /// All there will be.
+    pub settings: Settings,
+    /// Whether user name and password are shown.
+    pub return_credentials: bool,
+    /// What the integration must still be like.
+    pub etag: Option<String>,
+}
+
+impl Ops {
+    /// Makes an integration, and shows its secrets.
+    ///
+    /// # Errors
+    /// Tenant not found; policy violated; already exists.
+    pub async fn create_integration(
+        &self,
+        call: &Call,
+        request: CreateIntegration,
+    ) -> Result<(IntegrationView, Credentials)> {
+        let now = self.now();
+        let id = self.id_or_new(request.id, now);
+        let target = Target::Subject(KIND, id.to_string());
+        self.audited(call, target.clone(), async {
+            let tenant = self.tenant(call, &request.tenant).await?;
+            let uid = self.make_uid(now);
+            let username = request.username.unwrap_or_else(|| format!("rk-{uid}"));
+            let subject = Subject {
+                uid,
+                tenant_uid: tenant.uid.clone(),
+                kind: KIND,
+                id,
+                login: Some(username.clone()),
+                state: SubjectState::Active,
+                attributes: Attributes::default(),
+                version: 1,
+                create_time: now,
+                update_time: now,
+            };
+            let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username])?;
+            let key = self.data_keys.primary(&tenant.uid).await?;
+            let mut secrets = vec![self.keep_password(&key, &subject, 1, now, &password)?];
+            if !request.settings.is_empty() {
+                secrets.push(self.keep_settings(&key, &subject, 1, now, &request.settings)?);
+            }
+            let record = call.record(self, target, Outcome::Succeeded, None, String::new());
+            let stored = self.store.insert_subject(subject.clone(), secrets, record).await;
+            stored.map_err(|error| name_field(error, &[("id", "integration_id"), ("login", "username")]))?;
+            let view = IntegrationView { tenant_id: tenant.id, subject, configured: !request.settings.is_empty() };
+            Ok((view, Credentials { username, password, settings: request.settings }))
+        })
+        .await
+    }
+
+    /// Reads an integration.
+    ///
+    /// # Errors
+    /// Tenant or integration not found.
+    pub async fn get_integration(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<IntegrationView> {
+        let tenant = self.tenant(call, tenant).await?;
+        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
+        let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
+        let configured = in_force(&secrets, &Slot::Settings, self.now()).is_some();
+        Ok(IntegrationView { tenant_id: tenant.id, subject, configured })
+    }
+
+    /// Replaces the settings.
+    ///
+    /// # Errors
+    /// Permission missing (to see the credentials); tenant or integration not found; secret not set; etag mismatch;
+    /// concurrent change.
+    pub async fn update_integration(
+        &self,
+        call: &Call,
+        request: UpdateIntegration,
+    ) -> Result<(IntegrationView, Option<Credentials>)> {
+        let target = Target::Subject(KIND, request.id.to_string());
+        self.audited(call, target, async {
+            if request.return_credentials {
+                call.grant.also(Permission::REVEAL_INTEGRATION)?;
+            }
+            let tenant = self.tenant(call, &request.tenant).await?;
+            let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.id)).await?;
+            let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
+            super::check_etag(&subject, request.etag.as_deref())?;
+            let shown = match request.return_credentials {
+                true => Some(self.open_password(&subject, &secrets).await?.ok_or_else(no_password)?),
+                false => None,
+            };
+            let key = self.data_keys.primary(&tenant.uid).await?;
+            let plan = |subject: &Subject, now| {
+                let change = if request.settings.is_empty() {
+                    SecretChange::Revoke(Slot::Settings)
+                } else {
+                    let secret = self.keep_settings(&key, subject, subject.version + 1, now, &request.settings)?;
+                    SecretChange::Replace(secret)
+                };
+                Ok((None, vec![change]))
+            };
+            let subject = match &shown {
+                // What is shown must be what is in force: once only.
+                Some(_) => self.try_change(call, &subject, "settings replaced, credentials shown", plan).await?,
+                None => self.change(call, subject, request.etag.as_deref(), "settings replaced", plan).await?,
+            };
+            let username = subject.login.clone().unwrap_or_default();
+            let configured = !request.settings.is_empty();
+            let credentials = shown.map(|password| Credentials { username, password, settings: request.settings });
+            Ok((IntegrationView { tenant_id: tenant.id, subject, configured }, credentials))
+        })
+        .await
+    }
+
+    /// Sets a new password and wipes every setting, as one act.
+    ///
+    /// # Errors
+    /// Tenant or integration not found; etag mismatch; concurrent change.
+    pub async fn reset_integration(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        id: ResourceId,
+        etag: Option<String>,
+    ) -> Result<(IntegrationView, Credentials)> {
+        let target = Target::Subject(KIND, id.to_string());
+        self.audited(call, target, async {
+            let tenant = self.tenant(call, tenant).await?;
+            let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
+            let subject = found.ok_or_else(|| not_found(KIND))?;
+            let (password, _) = self.decide(&tenant.settings.integration_policy, Source::Generate(None), &[])?;
+            let key = self.data_keys.primary(&tenant.uid).await?;
+            let plan = |subject: &Subject, now| {
+                let secret = self.keep_password(&key, subject, subject.version + 1, now, &password)?;
+                Ok((None, vec![SecretChange::Replace(secret), SecretChange::Revoke(Slot::Settings)]))
+            };
+            let subject =
+                self.change(call, subject, etag.as_deref(), "password generated, settings wiped", plan).await?;
+            let username = subject.login.clone().unwrap_or_default();
+            let view = IntegrationView { tenant_id: tenant.id, subject, configured: false };
+            Ok((view, Credentials { username, password, settings: Settings::new() }))
+        })
+        .await
+    }
+
+    /// Shows an integration's secrets. Nothing is shown that could not be recorded first.
+    ///
+    /// # Errors
+    /// Tenant or integration not found; secret not set.
+    pub async fn reveal_integration(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        id: ResourceId,
+        purpose: String,
+    ) -> Result<Credentials> {
+        let target = Target::Subject(KIND, id.to_string());
+        self.audited(call, target.clone(), async {
+            let tenant = self.tenant(call, tenant).await?;
+            let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
+            let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
+            let password = self.open_password(&subject, &secrets).await?.ok_or_else(no_password)?;
+            let settings = self.open_settings(&subject, &secrets).await?;
+            self.store.append_records(vec![call.record(self, target, Outcome::Succeeded, None, purpose)]).await?;
+            Ok(Credentials { username: subject.login.unwrap_or_default(), password, settings })
+        })
+        .await
+    }
+}
+
+fn no_password() -> Error {
+    Error::new(Reason::SecretNotSet, "the integration has no password")
+}

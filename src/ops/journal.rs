@@ -1,0 +1,64 @@
+//! Records of what changed nothing: refusals, failures, checks of passwords. Written behind, in order, by one task, so
+//! that a check costs the same however it ends and waits for no disk. What changes or shows a secret is not recorded
+//! here but in its own transaction.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{audit::Record, store::Store};
+
+/// Records that may wait; past it, whoever brings one waits too.
+const WAITING: usize = 4_096;
+/// Records that are written as one.
+const BATCH: usize = 256;
+
+enum Entry {
+    Record(Box<Record>),
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Clone)]
+pub(super) struct Journal(mpsc::Sender<Entry>);
+
+impl Journal {
+    pub(super) fn start(store: Store) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(write(store, receiver));
+        Self(sender)
+    }
+
+    pub(super) async fn write(&self, record: Record) {
+        // Fails only when the task has ended, with the runtime itself.
+        let _ = self.0.send(Entry::Record(Box::new(record))).await;
+    }
+
+    /// Returns when everything that was brought before is written.
+    pub(super) async fn flush(&self) {
+        let (done, waiting) = oneshot::channel();
+        if self.0.send(Entry::Flush(done)).await.is_ok() {
+            let _ = waiting.await;
+        }
+    }
+}
+
+async fn write(store: Store, mut entries: mpsc::Receiver<Entry>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while entries.recv_many(&mut batch, BATCH).await > 0 {
+        let mut records = Vec::with_capacity(batch.len());
+        let mut waiting = Vec::new();
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Record(record) => records.push(*record),
+                Entry::Flush(done) => waiting.push(done),
+            }
+        }
+        let count = records.len();
+        if count > 0
+            && let Err(error) = store.append_records(records).await
+        {
+            tracing::error!(count, reason = ?error.reason(), cause = ?error.cause(), "audit records of failures and checks were lost");
+        }
+        for done in waiting {
+            let _ = done.send(());
+        }
+    }
+}

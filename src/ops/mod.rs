@@ -1,0 +1,228 @@
+//! The use cases, one file per noun. Each reads as a paragraph: tenant, policy, hash or seal, then one change that
+//! commits with its audit record.
+//!
+//! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
+
+pub mod authenticate;
+pub mod bootstrap;
+pub mod caller;
+mod data_keys;
+pub mod device;
+pub mod integration;
+mod journal;
+mod secret;
+pub mod tenant;
+pub mod user;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use self::{data_keys::DataKeys, journal::Journal};
+use crate::{
+    access::Grant,
+    audit::{Outcome, Record, Target},
+    crypto::{Hasher, Keyring},
+    domain::{
+        Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, Tenant, TenantRef, Timestamp, Uid,
+    },
+    store::{SecretChange, Store, SubjectChange, SubjectRef},
+};
+
+pub use secret::Source;
+
+/// How often a change that names no etag is decided anew when another came first.
+const ATTEMPTS: u32 = 8;
+
+/// The use cases. Clones share everything.
+#[derive(Clone)]
+pub struct Ops {
+    store: Store,
+    keyring: Arc<Keyring>,
+    hasher: Hasher,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    data_keys: Arc<DataKeys>,
+    journal: Journal,
+}
+
+impl fmt::Debug for Ops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ops").finish_non_exhaustive()
+    }
+}
+
+/// One call that was let in.
+#[derive(Debug)]
+pub struct Call {
+    /// By whom, and that they may.
+    pub grant: Grant,
+    /// Which RPC: `UserService/ResetPassword`.
+    pub action: &'static str,
+    /// Which request, for the audit.
+    pub request_id: String,
+    /// In whose space it turned out to be.
+    scope: OnceLock<Uid>,
+}
+
+impl Call {
+    /// A call that was let in.
+    #[must_use]
+    pub fn new(grant: Grant, action: &'static str, request_id: String) -> Self {
+        Self { grant, action, request_id, scope: OnceLock::new() }
+    }
+
+    fn record(&self, ops: &Ops, target: Target, outcome: Outcome, reason: Option<Reason>, detail: String) -> Record {
+        let time = ops.now();
+        let caller = self.grant.caller();
+        Record {
+            uid: ops.make_uid(time),
+            tenant_uid: self.scope.get().unwrap_or(&caller.tenant_uid).clone(),
+            time,
+            actor: caller.name(),
+            action: self.action,
+            target,
+            outcome,
+            reason,
+            request_id: self.request_id.clone(),
+            detail,
+        }
+    }
+}
+
+impl Ops {
+    /// The use cases over these parts.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        keyring: Arc<Keyring>,
+        hasher: Hasher,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
+        let journal = Journal::start(store.clone());
+        Self { store, keyring, hasher, clock, entropy, data_keys, journal }
+    }
+
+    /// Writes what is still to be recorded.
+    pub async fn close(&self) {
+        self.journal.flush().await;
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Store unavailable.
+    pub async fn check(&self) -> Result<()> {
+        self.store.check().await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn make_uid(&self, now: Timestamp) -> Uid {
+        Uid::make(now, &*self.entropy)
+    }
+
+    fn id_or_new(&self, id: Option<ResourceId>, now: Timestamp) -> ResourceId {
+        id.unwrap_or_else(|| self.make_uid(now).into())
+    }
+
+    /// The tenant that a request names, where the caller reaches it. To others it looks as if it were not there.
+    async fn tenant(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
+        let caller = call.grant.caller();
+        let tenant = self.store.tenant(reference, &caller.tenant_uid).await?;
+        let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
+        let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
+        let _ = call.scope.set(tenant.uid.clone());
+        Ok(tenant)
+    }
+
+    /// Runs an act; where it fails, that is recorded as well.
+    async fn audited<T>(&self, call: &Call, target: Target, act: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = act.await;
+        if let Err(error) = &result {
+            let outcome = match error.reason() {
+                Reason::PermissionMissing | Reason::NotOwnSubject | Reason::ApiKeyReadOnly => Outcome::Denied,
+                _ => Outcome::Failed,
+            };
+            self.journal.write(call.record(self, target, outcome, Some(error.reason()), String::new())).await;
+        }
+        result
+    }
+
+    /// Changes a subject by a plan. Without an etag, a change that was beaten by another is decided anew on what the
+    /// other left; with one, it is aborted.
+    async fn change(
+        &self,
+        call: &Call,
+        mut subject: Subject,
+        etag: Option<&str>,
+        detail: &str,
+        plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
+    ) -> Result<Subject> {
+        check_etag(&subject, etag)?;
+        for _ in 1..ATTEMPTS {
+            match self.try_change(call, &subject, detail, &plan).await {
+                Err(error) if error.reason() == Reason::ConcurrentChange => {
+                    let reference = SubjectRef::Id(subject.id.clone());
+                    let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
+                    subject = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;
+                    check_etag(&subject, etag)?;
+                }
+                done => return done,
+            }
+        }
+        self.try_change(call, &subject, detail, &plan).await
+    }
+
+    /// Changes a subject by a plan, once: aborted where another change came first.
+    async fn try_change(
+        &self,
+        call: &Call,
+        subject: &Subject,
+        detail: &str,
+        plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
+    ) -> Result<Subject> {
+        let time = self.now();
+        let (login, secrets) = plan(subject, time)?;
+        let target = Target::Subject(subject.kind, subject.id.to_string());
+        let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
+        let change =
+            SubjectChange { subject_uid: subject.uid.clone(), expected_version: subject.version, login, secrets, time };
+        self.store.change_subject(change, record).await
+    }
+}
+
+fn check_etag(subject: &Subject, etag: Option<&str>) -> Result<()> {
+    match etag {
+        Some(etag) if etag != subject.etag() => {
+            Err(Error::new(Reason::EtagMismatch, "the resource has changed since the etag was read"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn not_found(kind: SubjectKind) -> Error {
+    match kind {
+        SubjectKind::User => Error::new(Reason::UserNotFound, "there is no such user in this tenant"),
+        SubjectKind::Device => Error::new(Reason::DeviceNotFound, "there is no such device in this tenant"),
+        SubjectKind::Integration => {
+            Error::new(Reason::IntegrationNotFound, "there is no such integration in this tenant")
+        }
+        SubjectKind::Caller => Error::new(Reason::CallerNotFound, "there is no such caller in this tenant"),
+    }
+}
+
+/// Names a field of the request in an error that the store could only name by its column.
+fn name_field(error: Error, names: &[(&str, &'static str)]) -> Error {
+    if error.reason() != Reason::AlreadyExists {
+        return error;
+    }
+    let column = error.metadata().iter().find(|(name, _)| *name == "field").map(|(_, column)| column.clone());
+    let field = names.iter().find(|(from, _)| Some(*from) == column.as_deref()).map_or("", |(_, to)| *to);
+    Error::new(Reason::AlreadyExists, format!("{field} is taken")).with("field", field)
+}

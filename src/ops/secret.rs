@@ -1,0 +1,156 @@
+//! What the nouns' secrets share: where a new one comes from, how it is kept, how it is read back.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::Ops;
+use crate::{
+    crypto::{DataKey, Place, Verifier},
+    domain::{
+        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Tenant, Timestamp, Violation,
+        generator,
+    },
+};
+
+/// Where a new secret comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// From the caller; under which field of the request, for errors.
+    Given(Password, &'static str),
+    /// From the generator, in this length or the policy's own.
+    Generate(Option<u32>),
+}
+
+impl Ops {
+    /// The secret itself, after the policy was asked, and whether it was made here.
+    pub(super) fn decide(&self, policy: &Policy, source: Source, context: &[&str]) -> Result<(Password, bool)> {
+        match source {
+            Source::Given(password, field) => {
+                let broken = policy.violations(&password, context);
+                if broken.is_empty() {
+                    return Ok((password, false));
+                }
+                Err(Error::policy(broken.into_iter().map(|rule| Violation::new(field, rule)).collect()))
+            }
+            Source::Generate(length) => {
+                let length = length.unwrap_or(policy.generated_length);
+                let most = policy.max_length.min(Policy::MAX_GENERATED_LENGTH);
+                if !(policy.min_length..=most).contains(&length) {
+                    let rule = format!("must be from {} to {most} under the tenant's policy", policy.min_length);
+                    return Err(Error::policy(vec![Violation::new("generate.length", rule)]));
+                }
+                Ok((generator::generate(policy, length, &*self.entropy), true))
+            }
+        }
+    }
+
+    /// A password as it is kept for who only ever checks it.
+    pub(super) fn keep_verifier(
+        &self,
+        key: &DataKey,
+        subject: &Subject,
+        version: i64,
+        now: Timestamp,
+        verifier: &Verifier,
+    ) -> Result<Secret> {
+        let place = place(subject, &Slot::Password, version);
+        let payload = key.seal(place, verifier.as_bytes(), &*self.entropy)?;
+        Ok(new_secret(subject, Slot::Password, version, now, Material::Verifier, payload, key))
+    }
+
+    /// A password as it is kept for who may be shown it.
+    pub(super) fn keep_password(
+        &self,
+        key: &DataKey,
+        subject: &Subject,
+        version: i64,
+        now: Timestamp,
+        password: &Password,
+    ) -> Result<Secret> {
+        let payload = key.seal_password(place(subject, &Slot::Password, version), password, &*self.entropy)?;
+        Ok(new_secret(subject, Slot::Password, version, now, Material::Sealed, payload, key))
+    }
+
+    /// A third party's settings as they are kept.
+    pub(super) fn keep_settings(
+        &self,
+        key: &DataKey,
+        subject: &Subject,
+        version: i64,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> Result<Secret> {
+        let payload = key.seal_settings(place(subject, &Slot::Settings, version), settings, &*self.entropy)?;
+        Ok(new_secret(subject, Slot::Settings, version, now, Material::Sealed, payload, key))
+    }
+
+    /// A user's verifier, opened; `None` where there is none in force.
+    pub(super) async fn verifier(
+        &self,
+        tenant: &Tenant,
+        found: Option<&(Subject, Vec<Secret>)>,
+    ) -> Result<Option<Verifier>> {
+        let now = self.now();
+        let Some((subject, secrets)) = found else { return Ok(None) };
+        let Some(secret) = in_force(secrets, &Slot::Password, now) else { return Ok(None) };
+        let key = self.data_keys.by_id(&tenant.uid, &secret.key_id).await?;
+        let phc = key.open(place(subject, &secret.slot, secret.version), &secret.payload)?;
+        Ok(Some(Verifier::from_stored(utf8(phc)?)))
+    }
+
+    /// A subject's password in clear; `None` where there is none in force.
+    pub(super) async fn open_password(&self, subject: &Subject, secrets: &[Secret]) -> Result<Option<Password>> {
+        let Some(secret) = in_force(secrets, &Slot::Password, self.now()) else { return Ok(None) };
+        let key = self.data_keys.by_id(&subject.tenant_uid, &secret.key_id).await?;
+        key.open_password(place(subject, &secret.slot, secret.version), &secret.payload).map(Some)
+    }
+
+    /// A third party's settings in clear; empty where there are none.
+    pub(super) async fn open_settings(&self, subject: &Subject, secrets: &[Secret]) -> Result<Settings> {
+        let Some(secret) = in_force(secrets, &Slot::Settings, self.now()) else { return Ok(Settings::new()) };
+        let key = self.data_keys.by_id(&subject.tenant_uid, &secret.key_id).await?;
+        key.open_settings(place(subject, &secret.slot, secret.version), &secret.payload)
+    }
+}
+
+/// What a third party handed over, by name.
+pub type Settings = BTreeMap<String, Zeroizing<String>>;
+
+pub(super) fn place<'a>(subject: &'a Subject, slot: &'a Slot, version: i64) -> Place<'a> {
+    Place { tenant: &subject.tenant_uid, subject: &subject.uid, slot, version }
+}
+
+/// The newest secret of a slot that is accepted now.
+pub(super) fn in_force<'a>(secrets: &'a [Secret], slot: &Slot, now: Timestamp) -> Option<&'a Secret> {
+    secrets.iter().find(|secret| secret.slot == *slot && secret.stage == Stage::Current && secret.is_live(now))
+}
+
+pub(super) fn new_secret(
+    subject: &Subject,
+    slot: Slot,
+    version: i64,
+    now: Timestamp,
+    material: Material,
+    payload: Vec<u8>,
+    key: &DataKey,
+) -> Secret {
+    Secret {
+        subject_uid: subject.uid.clone(),
+        slot,
+        version,
+        stage: Stage::Current,
+        material,
+        payload,
+        key_id: key.id().to_string(),
+        read_only: false,
+        create_time: now,
+        expire_time: None,
+    }
+}
+
+fn utf8(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>> {
+    let text = String::from_utf8(std::mem::take(&mut *bytes));
+    // The error would hold the bytes.
+    text.map(Zeroizing::new).map_err(|error| Error::internal(error.utf8_error()))
+}

@@ -1,0 +1,62 @@
+//! prost's codec, but a message that cannot be decoded is the sender's fault: `INVALID_ARGUMENT`, where tonic's own says
+//! `INTERNAL`.
+
+use std::marker::PhantomData;
+
+use prost::Message;
+use tonic::{
+    Code, Status,
+    codec::{Codec, DecodeBuf, Decoder},
+};
+use tonic_prost::{ProstDecoder, ProstEncoder};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Encodes `T` and decodes `U`.
+#[derive(Debug)]
+pub struct StrictCodec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for StrictCodec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> Codec for StrictCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = StrictDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstEncoder::default()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        StrictDecoder(ProstDecoder::default())
+    }
+}
+
+/// Decodes `U`.
+#[derive(Debug)]
+pub struct StrictDecoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Default> Decoder for StrictDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "before any code of ours sees the request; the reason is of the table"
+    )]
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0.decode(buffer).map_err(|_| {
+            let details = ErrorDetails::with_error_info("FIELDS_INVALID", "rekey", []);
+            let message = "the message cannot be decoded: it is not this method's, or a string in it is not UTF-8";
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        })
+    }
+}
