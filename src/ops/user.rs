@@ -8,8 +8,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::Verdict,
     domain::{
-        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectState, Tenant,
-        TenantRef, Timestamp,
+        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectState,
+        Tenant, TenantRef, Timestamp,
     },
     store::{SecretChange, SubjectRef},
 };
@@ -149,7 +149,8 @@ impl Ops {
             let tenant = self.tenant(call, &request.tenant).await?;
             let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
             let login = found.as_ref().and_then(|subject| subject.login.as_deref());
-            let (password, made) = self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
+            let (password, made) =
+                self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
             let subject = found.ok_or_else(|| not_found(KIND))?;
             super::check_etag(&subject, request.etag.as_deref())?;
 
