@@ -11,7 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    let mut files: Vec<PathBuf> = fs::read_dir("proto/rekey/v1")?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("proto/rekey/v1")?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     files.sort();
     // Not imported by ours, but the details of every error: JSON needs to know them.
     files.push("proto/google/rpc/error_details.proto".into());
@@ -27,7 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut config = tonic_prost_build::Config::new();
     config.skip_debug(redacted.paths());
-    tonic_prost_build::configure().codec_path("crate::proto::codec::StrictCodec").compile_fds_with_config(compiler.file_descriptor_set(), config)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::proto::codec::StrictCodec")
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }
 
@@ -39,7 +42,8 @@ struct Redacted {
 
 impl Redacted {
     fn find(pool: &DescriptorPool) -> Self {
-        let ours = || pool.all_messages().filter(|message| message.package_name() == PACKAGE && !message.is_map_entry());
+        let ours =
+            || pool.all_messages().filter(|message| message.package_name() == PACKAGE && !message.is_map_entry());
         let messages: Vec<_> = ours().filter(|message| message.fields().any(|field| is_redacted(&field))).collect();
         // To skip a message's Debug is, for prost, to skip that of its oneofs too.
         let oneofs = messages.iter().flat_map(|message| message.oneofs().collect::<Vec<_>>());
@@ -70,7 +74,8 @@ impl Redacted {
             for field in oneof.fields() {
                 let variant = camel(field.name());
                 let (binding, value) = if is_redacted(&field) { ("_", "&REDACTED") } else { ("value", "value") };
-                write!(arms, "Self::{variant}({binding}) => f.debug_tuple({variant:?}).field({value}).finish(),").expect("writing to a string");
+                write!(arms, "Self::{variant}({binding}) => f.debug_tuple({variant:?}).field({value}).finish(),")
+                    .expect("writing to a string");
             }
             let name = format!("{}::{}", snake(oneof.parent_message().name()), camel(oneof.name()));
             code += &debug(&name, &format!("match self {{ {arms} }}"));
@@ -80,7 +85,9 @@ impl Redacted {
 }
 
 fn debug(name: &str, body: &str) -> String {
-    format!("impl ::core::fmt::Debug for {name} {{ fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{ {body} }} }}\n")
+    format!(
+        "impl ::core::fmt::Debug for {name} {{ fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{ {body} }} }}\n"
+    )
 }
 
 fn is_redacted(field: &FieldDescriptor) -> bool {

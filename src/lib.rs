@@ -15,6 +15,7 @@
 //! inward: it is a gRPC client like any other. `tests/architecture.rs` holds the arrows to that.
 
 pub mod access;
+pub mod api;
 pub mod app;
 pub mod audit;
 pub mod cli;

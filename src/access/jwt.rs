@@ -75,7 +75,10 @@ pub fn verify(token: &str, trusted: &JwtIssuer, now: Timestamp) -> Result<Claims
 
     let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
     let soon = now.plus(LEEWAY);
-    if claims.sub.is_empty() || claims.nbf.is_some_and(|nbf| at(nbf) > soon) || claims.iat.is_some_and(|iat| at(iat) > soon) {
+    if claims.sub.is_empty()
+        || claims.nbf.is_some_and(|nbf| at(nbf) > soon)
+        || claims.iat.is_some_and(|iat| at(iat) > soon)
+    {
         return Err(invalid());
     }
     if at(claims.exp) <= now {

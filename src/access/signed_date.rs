@@ -84,7 +84,8 @@ impl SignedDate {
                 "the Date header must be an HTTP date of the last or next 15 minutes, such as Tue, 07 Jun 2011 20:51:35 GMT",
             )
         };
-        let date = httpdate::parse_http_date(&self.date).ok().filter(|date| httpdate::fmt_http_date(*date) == self.date);
+        let date =
+            httpdate::parse_http_date(&self.date).ok().filter(|date| httpdate::fmt_http_date(*date) == self.date);
         let date = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()).ok_or_else(skewed)?;
         let date = Timestamp::from_micros(0).plus(date);
         if date.distance(now) > Self::WINDOW { Err(skewed()) } else { Ok(()) }
@@ -128,14 +129,23 @@ mod tests {
     fn parameters_are_read_in_any_order_case_and_spacing() {
         let value = r#" APIKEY = "key" , signature="AAAA",headers="date",algorithm="hmac-sha256""#;
         assert_eq!(SignedDate::read(value, Some(DATE)).unwrap().api_key, "key");
-        assert_eq!(SignedDate::read(VALUE, Some(DATE)).unwrap().message(), b"licenseSpring\ndate: Tue, 07 Jun 2011 20:51:35 GMT");
+        assert_eq!(
+            SignedDate::read(VALUE, Some(DATE)).unwrap().message(),
+            b"licenseSpring\ndate: Tue, 07 Jun 2011 20:51:35 GMT"
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         assert_eq!(reason(VALUE, None), Reason::SignatureHeadersMissing);
-        assert_eq!(reason(r#"algorithm="hmac-sha256",headers="date host",signature="A",apiKey="k""#, Some(DATE)), Reason::SignatureMalformed);
-        assert_eq!(reason(r#"algorithm="hmac-sha1",headers="date",signature="A",apiKey="k""#, Some(DATE)), Reason::SignatureAlgorithmUnsupported);
+        assert_eq!(
+            reason(r#"algorithm="hmac-sha256",headers="date host",signature="A",apiKey="k""#, Some(DATE)),
+            Reason::SignatureMalformed
+        );
+        assert_eq!(
+            reason(r#"algorithm="hmac-sha1",headers="date",signature="A",apiKey="k""#, Some(DATE)),
+            Reason::SignatureAlgorithmUnsupported
+        );
         let missing = SignedDate::read(r#"algorithm="hmac-sha256",headers="date""#, Some(DATE)).unwrap_err();
         assert_eq!(missing.reason(), Reason::SignatureParametersMissing);
         assert_eq!(missing.metadata(), [("parameters", "signature, apiKey".to_owned())]);
@@ -154,7 +164,13 @@ mod tests {
         };
         assert!(at(DATE, 0) && at(DATE, 900) && at(DATE, -900));
         assert!(!at(DATE, 901) && !at(DATE, -901));
-        for obsolete in ["Tuesday, 07-Jun-11 20:51:35 GMT", "Tue Jun  7 20:51:35 2011", "tue, 07 jun 2011 20:51:35 gmt", "Tue, 07 Jun 2011 20:51:35 UTC", ""] {
+        for obsolete in [
+            "Tuesday, 07-Jun-11 20:51:35 GMT",
+            "Tue Jun  7 20:51:35 2011",
+            "tue, 07 jun 2011 20:51:35 gmt",
+            "Tue, 07 Jun 2011 20:51:35 UTC",
+            "",
+        ] {
             assert!(!at(obsolete, 0), "{obsolete}");
         }
     }

@@ -41,7 +41,8 @@ impl DataKey {
         settings: &BTreeMap<String, Zeroizing<String>>,
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>> {
-        let settings: BTreeMap<&str, &str> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let settings: BTreeMap<&str, &str> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let json = Zeroizing::new(serde_json::to_vec(&settings).map_err(Error::internal)?);
         self.seal(place, &json, entropy)
     }
@@ -53,8 +54,8 @@ impl DataKey {
     pub fn open_settings(&self, place: Place<'_>, ciphertext: &[u8]) -> Result<BTreeMap<String, Zeroizing<String>>> {
         let json = self.open(place, ciphertext)?;
         // The parser's error would quote the text.
-        let settings: BTreeMap<String, String> =
-            serde_json::from_slice(&json).map_err(|error| Error::internal(format!("settings: {:?}", error.classify())))?;
+        let settings: BTreeMap<String, String> = serde_json::from_slice(&json)
+            .map_err(|error| Error::internal(format!("settings: {:?}", error.classify())))?;
         Ok(settings.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect())
     }
 }

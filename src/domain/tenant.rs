@@ -74,7 +74,9 @@ impl TenantRef {
         }
         match text.split_once(':') {
             None => ResourceId::parse(text).map(Self::Id),
-            Some((dialect, name)) => Some(Self::Alias(Alias { dialect: Dialect::parse(dialect)?, name: alias_name(name)? })),
+            Some((dialect, name)) => {
+                Some(Self::Alias(Alias { dialect: Dialect::parse(dialect)?, name: alias_name(name)? }))
+            }
         }
     }
 }

@@ -1,9 +1,45 @@
 //! The REST sidecar: the canonical routes of the protos, and four dialects. A gRPC client with no keys, no database and
 //! no rights of its own.
+//!
+//! A request passes, in this order: [`listen`](crate::listen) (bounds of a connection), hyper (bounds of a request's
+//! head), `serve` (request id, route, log line, headers of every answer), then one route of a dialect or of the
+//! canonical API, which reads the body, calls the service ([`upstream`]) and puts its answer into words.
 
-use std::net::SocketAddr;
+mod canonical;
+mod dialect;
+mod exchange;
+mod failure;
+mod json;
+mod path;
+mod request_id;
+mod upstream;
 
-use tonic::transport::Endpoint;
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{HeaderValue, header::CACHE_CONTROL};
+use hyper::{body::Incoming as Body, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info, warn};
+
+use self::{
+    canonical::Routes,
+    exchange::{Answer, Exchange},
+    request_id::RequestId,
+};
+use crate::{
+    listen::{Connection, Incoming, Limits},
+    proto::DESCRIPTORS,
+};
 
 /// What a gateway needs to start.
 #[derive(Clone, Debug)]
@@ -13,11 +49,32 @@ pub struct GatewayOptions {
     /// The service.
     pub upstream: Endpoint,
     /// How long running requests may take to end once the gateway is told to stop.
-    pub drain: std::time::Duration,
+    pub drain: Duration,
 }
 
 /// A gateway that runs.
-pub struct Gateway {/* … */}
+pub struct Gateway {
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+const LIMITS: Limits = Limits {
+    first_bytes: 1,
+    first_bytes_within: Duration::from_secs(5),
+    idle: Duration::from_mins(10),
+    connections: 1024,
+    connections_per_peer: 64,
+};
+
+/// How long the head of an HTTP/1 request may take.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// The largest head of a request, in bytes.
+const MAX_HEAD: u16 = 16 * 1024;
+/// Requests of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 100;
+/// How long a dead service may hold a request up before it is told so.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 impl Gateway {
     /// Opens the port. The service may start later: until then requests are answered 503.
@@ -25,18 +82,112 @@ impl Gateway {
     /// # Errors
     /// Where the address is taken or not ours.
     pub async fn start(options: GatewayOptions) -> std::io::Result<Self> {
-        let _ = options;
-        todo!()
+        let GatewayOptions { listen, upstream, drain } = options;
+        let incoming = Incoming::bind(listen, LIMITS).await?;
+        let address = incoming.address();
+        let channel = upstream.connect_timeout(CONNECT_WITHIN).connect_lazy();
+        let service = Arc::new(Service { channel, routes: Routes::read(&DESCRIPTORS) });
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(accept(incoming, service, stop.clone(), drain));
+        Ok(Self { address, stop, server })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
 
     /// No new connections; running requests finish within the drain time.
-    pub async fn stop(self) {
-        todo!()
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if (&mut self.server).await.is_err() {
+            warn!("the gateway's server ended before it was told to");
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Serves connections until told to stop; then running requests have the drain time.
+async fn accept(mut incoming: Incoming, service: Arc<Service>, stop: CancellationToken, drain: Duration) {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_ended) = connections.join_next() => {}
+            Some(Ok(connection)) = incoming.next() => {
+                connections.spawn(serve_connection(connection, Arc::clone(&service), graceful.watcher()));
+            }
+        }
+    }
+    drop(incoming);
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        warn!("requests were still running at the end of the drain time");
+    }
+}
+
+async fn serve_connection(connection: Connection, service: Arc<Service>, graceful: Watcher) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD.into());
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD.into())
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let requests = service_fn(|request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.serve(request).await) }
+    });
+    let outcome = graceful.watch(server.serve_connection(TokioIo::new(connection), requests).into_owned()).await;
+    if let Err(error) = outcome {
+        debug!(%error, "a connection broke");
+    }
+}
+
+/// What every request needs.
+struct Service {
+    channel: Channel,
+    routes: Routes,
+}
+
+impl Service {
+    /// Answers one request. Every answer passes here.
+    async fn serve(&self, request: http::Request<Body>) -> Answer {
+        let request_id = RequestId::of(request.headers());
+        let method = request.method().clone();
+        let exchange = Exchange::new(request, self.channel.clone(), request_id.clone());
+        let (route, mut answer) = self.answer(exchange).await;
+        let headers = answer.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(id) = request_id.to_header() {
+            headers.insert(request_id::HEADER, id);
+        }
+        info!(%method, route, status = answer.status().as_u16(), %request_id, "answered");
+        answer
+    }
+
+    /// The answer, and the route it was found by.
+    async fn answer(&self, exchange: Exchange) -> (&str, Answer) {
+        if let Some(route) = dialect::Route::find(exchange.method(), exchange.path()) {
+            return (route.template(), route.answer(exchange).await);
+        }
+        match self.routes.find(exchange.method(), exchange.path()) {
+            Ok(matched) => (matched.route.template.as_str(), canonical::answer(&matched, exchange).await),
+            Err(no_route) => ("", canonical::no_route(&no_route)),
+        }
     }
 }

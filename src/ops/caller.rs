@@ -112,7 +112,11 @@ impl Ops {
     ///
     /// # Errors
     /// Permission missing, where the caller may do what the asker may not; tenant or caller not found; already exists.
-    pub async fn create_api_token(&self, call: &Call, request: CreateApiToken) -> Result<(String, Option<SecretString>)> {
+    pub async fn create_api_token(
+        &self,
+        call: &Call,
+        request: CreateApiToken,
+    ) -> Result<(String, Option<SecretString>)> {
         let target = Target::Subject(KIND, request.caller_id.to_string());
         self.audited(call, target, async {
             self.check_expiry(request.expire_time)?;
@@ -197,7 +201,13 @@ impl Ops {
     ///
     /// # Errors
     /// Tenant, caller or credential not found.
-    pub async fn revoke_credential(&self, call: &Call, tenant: &TenantRef, caller: ResourceId, slot: Slot) -> Result<()> {
+    pub async fn revoke_credential(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        caller: ResourceId,
+        slot: Slot,
+    ) -> Result<()> {
         let target = Target::Subject(KIND, caller.to_string());
         self.audited(call, target, async {
             let tenant = self.tenant(call, tenant).await?;
@@ -208,9 +218,8 @@ impl Ops {
                 None => None,
             };
             let found = found.filter(|found| found.subject.uid == subject.uid);
-            let found = found.ok_or_else(|| {
-                Error::new(Reason::CredentialNotFound, "the caller has no such token or signing key")
-            })?;
+            let found = found
+                .ok_or_else(|| Error::new(Reason::CredentialNotFound, "the caller has no such token or signing key"))?;
             if found.secret.stage == Stage::Revoked {
                 return Ok(());
             }

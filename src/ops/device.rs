@@ -195,7 +195,11 @@ impl Ops {
     ///
     /// # Errors
     /// Tenant not found.
-    pub async fn verify_authentication(&self, call: &Call, request: VerifyAuthentication) -> Result<Option<ResourceId>> {
+    pub async fn verify_authentication(
+        &self,
+        call: &Call,
+        request: VerifyAuthentication,
+    ) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {

@@ -191,7 +191,8 @@ impl Ops {
                 let secret = self.keep_password(&key, subject, subject.version + 1, now, &password)?;
                 Ok((None, vec![SecretChange::Replace(secret), SecretChange::Revoke(Slot::Settings)]))
             };
-            let subject = self.change(call, subject, etag.as_deref(), "password generated, settings wiped", plan).await?;
+            let subject =
+                self.change(call, subject, etag.as_deref(), "password generated, settings wiped", plan).await?;
             let username = subject.login.clone().unwrap_or_default();
             let view = IntegrationView { tenant_id: tenant.id, subject, configured: false };
             Ok((view, Credentials { username, password, settings: Settings::new() }))

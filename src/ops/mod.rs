@@ -30,7 +30,7 @@ use crate::{
     store::{SecretChange, Store, SubjectChange, SubjectRef},
 };
 
-pub use secret::Source;
+pub use secret::{Settings, Source};
 
 /// How often a change that names no etag is decided anew when another came first.
 const ATTEMPTS: u32 = 8;
@@ -191,13 +191,8 @@ impl Ops {
         let (login, secrets) = plan(subject, time)?;
         let target = Target::Subject(subject.kind, subject.id.to_string());
         let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-        let change = SubjectChange {
-            subject_uid: subject.uid.clone(),
-            expected_version: subject.version,
-            login,
-            secrets,
-            time,
-        };
+        let change =
+            SubjectChange { subject_uid: subject.uid.clone(), expected_version: subject.version, login, secrets, time };
         self.store.change_subject(change, record).await
     }
 }

@@ -8,7 +8,8 @@ use super::Ops;
 use crate::{
     crypto::{DataKey, Place, Verifier},
     domain::{
-        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Tenant, Timestamp, Violation, generator,
+        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Tenant, Timestamp, Violation,
+        generator,
     },
 };
 
@@ -85,7 +86,11 @@ impl Ops {
     }
 
     /// A user's verifier, opened; `None` where there is none in force.
-    pub(super) async fn verifier(&self, tenant: &Tenant, found: Option<&(Subject, Vec<Secret>)>) -> Result<Option<Verifier>> {
+    pub(super) async fn verifier(
+        &self,
+        tenant: &Tenant,
+        found: Option<&(Subject, Vec<Secret>)>,
+    ) -> Result<Option<Verifier>> {
         let now = self.now();
         let Some((subject, secrets)) = found else { return Ok(None) };
         let Some(secret) = in_force(secrets, &Slot::Password, now) else { return Ok(None) };

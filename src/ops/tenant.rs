@@ -52,10 +52,7 @@ impl Ops {
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
             let stored = self.store.insert_tenant(tenant.clone(), key, record).await;
             stored.map_err(|error| {
-                name_field(
-                    error,
-                    &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")],
-                )
+                name_field(error, &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")])
             })?;
             Ok(tenant)
         })

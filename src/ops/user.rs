@@ -8,8 +8,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::Verdict,
     domain::{
-        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectState, Tenant,
-        TenantRef, Timestamp,
+        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectState,
+        Tenant, TenantRef, Timestamp,
     },
     store::{SecretChange, SubjectRef},
 };
@@ -62,8 +62,8 @@ pub struct ChangePassword {
     pub tenant: TenantRef,
     /// Whose.
     pub user: SubjectRef,
-    /// The one in force; `None` where what was sent can be nobody's.
-    pub current: Option<Password>,
+    /// The one in force.
+    pub current: Password,
     /// The one to be.
     pub new: Password,
 }
@@ -149,7 +149,8 @@ impl Ops {
             let tenant = self.tenant(call, &request.tenant).await?;
             let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
             let login = found.as_ref().and_then(|subject| subject.login.as_deref());
-            let (password, made) = self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
+            let (password, made) =
+                self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
             let subject = found.ok_or_else(|| not_found(KIND))?;
             super::check_etag(&subject, request.etag.as_deref())?;
 
@@ -196,9 +197,9 @@ impl Ops {
 
             let mismatch = || Error::new(Reason::CurrentPasswordMismatch, "the current password is not right");
             let stored = self.verifier(&tenant, found.as_ref()).await?;
-            let stored = stored.filter(|_| request.current.is_some());
-            let shown = request.current.unwrap_or_else(|| new.clone());
-            let Verdict::Match { .. } = self.hasher.verify(shown, stored).await? else { return Err(mismatch()) };
+            let Verdict::Match { .. } = self.hasher.verify(request.current, stored).await? else {
+                return Err(mismatch());
+            };
             let (subject, _) = found.ok_or_else(mismatch)?;
             match subject.state {
                 SubjectState::Active => {}

@@ -48,7 +48,10 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
     type Item = U;
     type Error = Status;
 
-    #[expect(clippy::disallowed_methods, reason = "before any code of ours sees the request; the reason is of the table")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "before any code of ours sees the request; the reason is of the table"
+    )]
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         self.0.decode(buffer).map_err(|_| {
             let details = ErrorDetails::with_error_info("FIELDS_INVALID", "rekey", []);

@@ -1,0 +1,198 @@
+//! `licensespring`: License API v4. The caller's key names the company, a user name the user. Every 4xx is JSON with
+//! `status`, `code` and `message`: the vendor's client dies on anything else.
+
+use http::{Method, StatusCode, header::AUTHORIZATION};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Unreadable, json_body, refuse, text};
+use crate::{
+    gateway::{
+        exchange::{Answer, Exchange, allowing, answer, json, retrying},
+        failure::Failure,
+        upstream::Call,
+    },
+    proto::{
+        ChangePasswordRequest, ErrorReason as R, change_password_request::Subject,
+        user_service_client::UserServiceClient,
+    },
+};
+
+const METHOD: &str = "rekey.v1.UserService/ChangePassword";
+const OWN_TENANT: &str = "-";
+const FIELDS: [&str; 3] = ["username", "password", "new_password"];
+
+#[derive(Debug)]
+pub(super) enum Route {
+    ChangePassword,
+    OtherMethod,
+    Unknown,
+}
+
+impl Route {
+    pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Self> {
+        let ["api", "v4", rest @ ..] = segments else { return None };
+        Some(match rest {
+            ["change_password"] | ["change_password", ""] if *method == Method::POST => Self::ChangePassword,
+            ["change_password"] | ["change_password", ""] => Self::OtherMethod,
+            _ => Self::Unknown,
+        })
+    }
+
+    pub(super) fn template(&self) -> &'static str {
+        match self {
+            Self::ChangePassword | Self::OtherMethod => "/api/v4/change_password",
+            Self::Unknown => "/api/v4/…",
+        }
+    }
+
+    pub(super) async fn answer(self, exchange: Exchange) -> Answer {
+        match self {
+            Self::ChangePassword => change_password(exchange).await,
+            // Not documented.
+            Self::OtherMethod => {
+                allowing(error(405, "method_not_allowed", "the path has the method POST only"), "POST")
+            }
+            Self::Unknown => error(404, "not_found", "the path is not known"),
+        }
+    }
+}
+
+async fn change_password(mut exchange: Exchange) -> Answer {
+    let headers = exchange.headers();
+    if !headers.contains_key("date") || !headers.contains_key(AUTHORIZATION) {
+        return missing_headers();
+    }
+    let Ok(call) = exchange.call(&["authorization", "date"]) else { return invalid_headers() };
+    let scheme = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().get(..7));
+    let bearer = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+    let failed = |failure: &Failure| failed(failure, bearer);
+    match passwords(json_body(&mut exchange).await) {
+        Ok(request) => match run(request, &call).await {
+            // Without quotes, so it is not JSON.
+            Ok(()) => answer(StatusCode::OK, "text/plain; charset=utf-8", "password_changed"),
+            Err(failure) => failed(&failure),
+        },
+        Err(refusal) => refuse(&call, METHOD, "", refusal, failed).await,
+    }
+}
+
+async fn run(request: ChangePasswordRequest, call: &Call) -> Result<(), Failure> {
+    let mut client = UserServiceClient::new(call.channel());
+    call.wait(client.change_password(call.request(request))).await.map(drop)
+}
+
+/// The request in the body. What is missing comes before what is wrong.
+fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, Answer> {
+    let members = match body {
+        Ok(Value::Object(members)) => members,
+        Ok(_) => return Err(invalid("the body must be a JSON object")),
+        Err(Unreadable::NotJson) => return Err(error(400, "invalid_json", "the body is not valid JSON")),
+        Err(Unreadable::TooLarge) => return Err(error(413, "validation_error", "the body is larger than 64 KiB")),
+    };
+    let missing: Vec<_> = FIELDS.into_iter().filter(|name| !members.contains_key(*name)).collect();
+    if !missing.is_empty() {
+        let message = format!("Some parameters are missing in the request: {}", missing.join(", "));
+        return Err(error(400, "missing_parameters", &message));
+    }
+    let [Some(username), Some(password), Some(new_password)] = FIELDS.map(|name| text(&members, name)) else {
+        let wrong: Vec<_> = FIELDS.into_iter().filter(|name| text(&members, name).is_none()).collect();
+        return Err(invalid(&format!("must be a string: {}", wrong.join(", "))));
+    };
+    if members.len() > FIELDS.len() {
+        return Err(invalid("the body has a member that is not known"));
+    }
+    Ok(ChangePasswordRequest {
+        tenant_id: OWN_TENANT.to_owned(),
+        subject: Some(Subject::Username(username.to_owned())),
+        current_password: password.to_owned(),
+        new_password: new_password.to_owned(),
+    })
+}
+
+const ERRORS: &[(&[R], u16, &str, &str)] = &[
+    (&[R::SignatureHeadersMissing], 400, "missing_headers", "Some headers are missing"),
+    // Neither a signature nor a token that can be read. A token's own codes are for callers with a token: the vendor's
+    // client answers them by fetching a new one and trying again, without end where it has none to fetch.
+    (
+        &[R::CredentialMissing, R::SignatureMalformed, R::CredentialInvalid, R::CredentialExpired],
+        400,
+        "authorization_invalid_headers",
+        "invalid headers value in authorization",
+    ),
+    (&[R::SignatureAlgorithmUnsupported], 400, "hmac_required", "hmac is required algorithm"),
+    (
+        &[R::SignatureDateSkewed],
+        400,
+        "date_header_diff",
+        "the date header is more than 15 minutes from the server's time",
+    ),
+    (&[R::ApiKeyUnknown], 400, "invalid_api_key", "provided api key is not valid"),
+    (&[R::ApiKeyRevoked], 400, "revoked_api_key", "provided api key is revoked"),
+    // Of the documented codes the only one for a key that may not do this.
+    (
+        &[R::ApiKeyReadOnly, R::PermissionMissing, R::NotOwnSubject],
+        400,
+        "read_only_api_key",
+        "provided api key is not allowed to change passwords",
+    ),
+    (&[R::SignatureMismatch], 401, "signature_mismatch", "signature mismatch"),
+    (&[R::ChangePasswordNotAllowed], 400, "change_password_not_allowed", "Change password not allowed for the company"),
+    // One answer for both, so that names cannot be probed.
+    (
+        &[R::CurrentPasswordMismatch, R::UserNotFound, R::TenantNotFound, R::SecretNotSet],
+        400,
+        "license_not_found",
+        "license with the provided license user not found",
+    ),
+    (&[R::SubjectDisabled], 400, "license_not_enabled", "license is not enabled"),
+    (&[R::SubjectLocked], 400, "blacklisted", "the license user is blocked"),
+    (&[R::Overloaded], 429, "too_many_requests", "too many requests, try again later"),
+];
+
+fn failed(failure: &Failure, bearer: bool) -> Answer {
+    let token = [
+        (R::CredentialExpired, "oauth_token_expired", "the token has expired"),
+        (R::CredentialInvalid, "oauth_token_malformed", "the token is not valid"),
+    ];
+    if let Some((_, code, message)) = token.iter().find(|(reason, ..)| bearer && *reason == failure.reason) {
+        return error(401, code, message);
+    }
+    if failure.reason == R::SignatureParametersMissing {
+        let message = format!("some parameters are missing in authorization: {}", failure.metadata("parameters"));
+        return error(400, "authorization_missing_params", &message);
+    }
+    if matches!(failure.reason, R::FieldsInvalid | R::PolicyViolated) {
+        return invalid(&failure.sentence(|field| field.replace("current_password", "password")));
+    }
+    let row = ERRORS.iter().find(|(reasons, ..)| reasons.contains(&failure.reason));
+    let (status, code, message) = row
+        .map_or((500, "internal_error", "Server-side error: Internal error"), |(_, status, code, message)| {
+            (*status, code, message)
+        });
+    retrying(error(status, code, message), failure.retry_after().filter(|_| status == 429))
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    status: u16,
+    code: &'a str,
+    message: &'a str,
+}
+
+fn error(status: u16, code: &str, message: &str) -> Answer {
+    let http = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(http, &Body { status, code, message })
+}
+
+fn invalid(message: &str) -> Answer {
+    error(400, "validation_error", message)
+}
+
+fn missing_headers() -> Answer {
+    error(400, "missing_headers", "Some headers are missing")
+}
+
+fn invalid_headers() -> Answer {
+    error(400, "authorization_invalid_headers", "invalid headers value in authorization")
+}
