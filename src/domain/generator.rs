@@ -2,7 +2,10 @@
 
 use zeroize::Zeroizing;
 
-use super::{Entropy, Password, Policy, policy::CharacterClass};
+use super::{
+    Entropy, Password, Policy,
+    policy::{CharacterClass, MAX_GENERATED},
+};
 
 /// A secret of `length` code points (within the policy's bounds and at most 128), uniform over what the policy allows.
 ///
@@ -20,7 +23,7 @@ pub fn generate(policy: &Policy, length: u32, entropy: &dyn Entropy) -> Password
         .flat_map(|class| policy.members(class).bytes())
         .collect();
     // Fewer characters than classes would never do.
-    let length = (length as usize).max(policy.classes().count()).max(1);
+    let length = (length.min(MAX_GENERATED) as usize).max(policy.classes().count()).max(1);
     let mut indices = Indices { bound: alphabet.len(), entropy, buffer: Zeroizing::new([0; 64]), used: 64 };
     loop {
         let mut secret = Zeroizing::new(String::with_capacity(length));
@@ -140,6 +143,7 @@ mod tests {
         let policy = Policy { required_classes: Vec::new(), ..policy };
         assert_eq!(generate(&policy, 1, &SeededEntropy::new(6)).length(), 1);
         assert_eq!(generate(&policy, 0, &SeededEntropy::new(7)).length(), 1);
+        assert_eq!(generate(&policy, u32::MAX, &SeededEntropy::new(8)).length(), 128);
     }
 
     proptest! {

@@ -55,7 +55,8 @@ pub struct Policy {
     pub generated_length: u32,
 }
 
-/// The symbols of most presets: what people type, without those that a shell, a URL's query or a CSV file trips over.
+/// The symbols of every preset but ROMA: no quotes, brackets, backslash, `$`, `&`, `|` or `;`, with which most accidents
+/// happen when a secret is pasted.
 const SYMBOLS: &str = "!#%*+,-./:=?@^_~";
 /// The vendor's own list.
 const ROMA_SYMBOLS: &str = "~!@#$%^&*()-_=+|[{}];:<>/?";
@@ -64,7 +65,7 @@ const FLOOR: u32 = 8;
 /// The most that any policy allows, in code points.
 const CEILING: u32 = 16_384;
 /// The most that is generated.
-const MAX_GENERATED: u32 = 128;
+pub(super) const MAX_GENERATED: u32 = 128;
 /// The least that is generated, unless the policy allows no more: 95 bits of letters and digits. 22 make 128.
 const MIN_GENERATED: u32 = 16;
 
