@@ -38,7 +38,7 @@ class Dev:
         global directory
         self.temporary = tempfile.TemporaryDirectory()
         directory = os.path.join(self.temporary.name, "data")
-        command = [BINARY, "dev", "--data-dir", directory, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+        command = [BINARY, "dev", "--data-dir", directory, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "warn"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line.startswith("Rekey is ready"):
