@@ -1,5 +1,7 @@
 //! The store, on both engines: what it keeps it gives back, whole or not at all.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
+
 #[path = "store/cancellation.rs"]
 mod cancellation;
 mod common;

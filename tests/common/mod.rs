@@ -1,3 +1,3 @@
 //! What several test binaries share.
 
-pub mod postgres;
+pub(crate) mod postgres;

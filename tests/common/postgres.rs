@@ -1,8 +1,10 @@
 //! A PostgreSQL server for a test process: made at the first question, gone with the process, however that ends.
 
+#![expect(clippy::expect_used, reason = "a test without its server stops")]
+
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::TcpListener,
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
@@ -21,7 +23,7 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// The URL of a new, empty database; `None` where there is no server program, after saying so.
 #[must_use]
-pub fn url() -> Option<String> {
+pub(crate) fn url() -> Option<String> {
     let server = SERVER.as_ref()?;
     let name = format!("rekey{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     let made = Command::new(server.programs.join("createdb"))
@@ -44,7 +46,9 @@ impl Server {
     fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(env::var_os(REQUIRED).is_none_or(|value| value != "1"), "no PostgreSQL server programs found");
-            eprintln!("skipped: no PostgreSQL server programs found; set {REQUIRED}=1 to make that a failure");
+            // Past the test harness, which shows what a passing test prints to nobody.
+            let sentence = "skipped: no PostgreSQL server programs found";
+            let _ = writeln!(io::stderr(), "{sentence}; set {REQUIRED}=1 to make that a failure");
             return None;
         };
         let directory = tempfile::Builder::new().prefix("rekey-postgres-").tempdir().expect("a directory").keep();

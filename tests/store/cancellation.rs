@@ -13,7 +13,7 @@ use crate::fixture::{Database, record, reset};
 /// How often a caller goes away.
 const ROUNDS: u64 = 400;
 
-pub async fn a_caller_that_goes_away_leaves_all_or_nothing(database: Database) {
+pub(crate) async fn a_caller_that_goes_away_leaves_all_or_nothing(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, _) = database.user(&tenant, "u1").await;
     let reference = SubjectRef::Id(user.id.clone());

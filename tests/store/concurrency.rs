@@ -7,7 +7,7 @@ use rekey::{
 
 use crate::fixture::{Database, record, reset};
 
-pub async fn of_fifty_changes_on_one_version_one_is_done(database: Database) {
+pub(crate) async fn of_fifty_changes_on_one_version_one_is_done(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, _) = database.user(&tenant, "u1").await;
     let before = database.raw.number("SELECT count(*) FROM audit").await;
@@ -21,17 +21,17 @@ pub async fn of_fifty_changes_on_one_version_one_is_done(database: Database) {
             tokio::spawn(async move { store.change_subject(change, note).await })
         })
         .collect();
-    let mut done = 0;
+    let mut winners = 0;
     for change in changes {
         match change.await.unwrap() {
-            Ok(changed) => {
-                assert_eq!(changed.version, 2);
-                done += 1;
+            Ok(after) => {
+                assert_eq!(after.version, 2);
+                winners += 1;
             }
             Err(error) => assert_eq!(error.reason(), Reason::ConcurrentChange, "{error:?}"),
         }
     }
-    assert_eq!(done, 1);
+    assert_eq!(winners, 1);
 
     let reference = SubjectRef::Id(user.id);
     let (found, live) =
@@ -40,7 +40,7 @@ pub async fn of_fifty_changes_on_one_version_one_is_done(database: Database) {
     assert_eq!(database.raw.number("SELECT count(*) FROM audit").await, before + 1);
 }
 
-pub async fn two_that_migrate_at_once_apply_each_step_once(database: Database) {
+pub(crate) async fn two_that_migrate_at_once_apply_each_step_once(database: Database) {
     // Everything that `Database` has set up goes first.
     if database.is_sqlite() {
         for table in ["reply", "audit_link", "audit", "failure", "secret", "subject", "data_key", "jwt_issuer"] {
@@ -69,7 +69,7 @@ pub async fn two_that_migrate_at_once_apply_each_step_once(database: Database) {
     database.tenant("acme").await;
 }
 
-pub async fn an_older_program_is_not_disturbed_by_newer_steps(database: Database) {
+pub(crate) async fn an_older_program_is_not_disturbed_by_newer_steps(database: Database) {
     database.raw.run("INSERT INTO seaql_migrations VALUES ('m20991231_000001_future', 0)").await;
     assert_eq!(database.store.pending_migrations().await.unwrap(), 0);
     assert_eq!(database.store.migrate().await.unwrap(), 0);

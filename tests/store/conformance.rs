@@ -2,7 +2,7 @@
 
 use rekey::{
     audit::{Outcome, Target},
-    domain::{Dialect, Reason, Slot, Stage, SubjectKind, TenantRef},
+    domain::{Dialect, Reason, ResourceId, Slot, Stage, SubjectKind, TenantRef},
     store::{SecretChange, Store, SubjectChange, SubjectRef},
 };
 
@@ -10,7 +10,7 @@ use crate::fixture::{
     Database, LATER, alias, id, issuer, new_uid, record, reset, secret, subject, tenant, why, wrapped_key,
 };
 
-pub async fn a_tenant_comes_back_as_it_was_put_in(database: Database) {
+pub(crate) async fn a_tenant_comes_back_as_it_was_put_in(database: Database) {
     let mut tenant = tenant("acme");
     tenant.aliases = vec![alias(Dialect::Roma, "proj01/inst01"), alias(Dialect::Applivery, "acme")];
     tenant.settings.jwt_issuers = vec![issuer("https://one"), issuer("https://one")];
@@ -22,7 +22,7 @@ pub async fn a_tenant_comes_back_as_it_was_put_in(database: Database) {
     assert_eq!(format!("{found:?}"), format!("{tenant:?}"));
 }
 
-pub async fn a_tenant_is_found_by_id_alias_and_as_ones_own(database: Database) {
+pub(crate) async fn a_tenant_is_found_by_id_alias_and_as_ones_own(database: Database) {
     let mut tenant = tenant("acme");
     tenant.aliases = vec![alias(Dialect::Roma, "proj01/inst01")];
     database.store.insert_tenant(tenant.clone(), wrapped_key(&tenant), record(&tenant.uid)).await.unwrap();
@@ -42,7 +42,7 @@ pub async fn a_tenant_is_found_by_id_alias_and_as_ones_own(database: Database) {
     }
 }
 
-pub async fn tenants_are_listed_in_the_order_of_bytes(database: Database) {
+pub(crate) async fn tenants_are_listed_in_the_order_of_bytes(database: Database) {
     for name in ["b", "a~", "B", "a.b", "a", "Z9", "0", "a-b", "a_b"] {
         database.tenant(name).await;
     }
@@ -56,11 +56,11 @@ pub async fn tenants_are_listed_in_the_order_of_bytes(database: Database) {
         assert!(page.len() <= 2);
         listed.extend(page.into_iter().map(|tenant| tenant.id));
     }
-    let listed: Vec<_> = listed.iter().map(|id| id.as_str()).collect();
+    let listed: Vec<_> = listed.iter().map(ResourceId::as_str).collect();
     assert_eq!(listed, ["0", "B", "Z9", "a", "a-b", "a.b", "a_b", "a~", "b"]);
 }
 
-pub async fn tenants_are_found_by_whose_tokens_they_believe(database: Database) {
+pub(crate) async fn tenants_are_found_by_whose_tokens_they_believe(database: Database) {
     for (name, issuers) in [("one", vec!["https://a", "https://b"]), ("two", vec!["https://b"]), ("three", vec![])] {
         let mut tenant = tenant(name);
         tenant.settings.jwt_issuers = issuers.into_iter().map(issuer).collect();
@@ -74,7 +74,7 @@ pub async fn tenants_are_found_by_whose_tokens_they_believe(database: Database) 
     }
 }
 
-pub async fn names_of_tenants_are_taken_once(database: Database) {
+pub(crate) async fn names_of_tenants_are_taken_once(database: Database) {
     let mut first = tenant("acme");
     first.aliases = vec![alias(Dialect::Applivery, "acme")];
     database.store.insert_tenant(first.clone(), wrapped_key(&first), record(&first.uid)).await.unwrap();
@@ -95,10 +95,10 @@ pub async fn names_of_tenants_are_taken_once(database: Database) {
     assert_eq!(database.raw.records(&note.uid).await, 0);
 }
 
-pub async fn data_keys_come_back_within_their_tenant_only(database: Database) {
+pub(crate) async fn data_keys_come_back_within_their_tenant_only(database: Database) {
     let (one, two) = (tenant("one"), tenant("two"));
     let (key, mut other) = (wrapped_key(&one), wrapped_key(&two));
-    other.wrapping_key_id = "w2".to_owned();
+    "w2".clone_into(&mut other.wrapping_key_id);
     assert!(database.store.wrapping_keys_in_use().await.unwrap().is_empty());
     database.store.insert_tenant(one.clone(), key.clone(), record(&one.uid)).await.unwrap();
     database.store.insert_tenant(two.clone(), other.clone(), record(&two.uid)).await.unwrap();
@@ -116,7 +116,7 @@ pub async fn data_keys_come_back_within_their_tenant_only(database: Database) {
     assert_eq!(error.reason(), Reason::Internal);
 }
 
-pub async fn a_subject_comes_back_with_its_secrets_within_its_tenant_only(database: Database) {
+pub(crate) async fn a_subject_comes_back_with_its_secrets_within_its_tenant_only(database: Database) {
     let (one, two) = (database.tenant("one").await, database.tenant("two").await);
     let user = subject(&one, SubjectKind::User, "u1");
     let secrets = vec![
@@ -151,7 +151,7 @@ pub async fn a_subject_comes_back_with_its_secrets_within_its_tenant_only(databa
     }
 }
 
-pub async fn names_of_subjects_are_taken_once_for_a_tenant_and_kind(database: Database) {
+pub(crate) async fn names_of_subjects_are_taken_once_for_a_tenant_and_kind(database: Database) {
     let (one, two) = (database.tenant("one").await, database.tenant("two").await);
     let (first, _) = database.user(&one, "u1").await;
 
@@ -180,7 +180,7 @@ pub async fn names_of_subjects_are_taken_once_for_a_tenant_and_kind(database: Da
     }
 }
 
-pub async fn logins_are_told_apart_by_case(database: Database) {
+pub(crate) async fn logins_are_told_apart_by_case(database: Database) {
     let tenant = database.tenant("acme").await;
     for (name, login) in [("u1", "anna"), ("u2", "Anna"), ("u3", "ANNÄ"), ("u4", "annä")] {
         let mut user = subject(&tenant, SubjectKind::User, name);
@@ -194,7 +194,7 @@ pub async fn logins_are_told_apart_by_case(database: Database) {
     }
 }
 
-pub async fn a_change_replaces_and_wipes_secrets_and_leaves_its_record(database: Database) {
+pub(crate) async fn a_change_replaces_and_wipes_secrets_and_leaves_its_record(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, old) = database.user(&tenant, "u1").await;
     let (_, untouched) = database.user(&tenant, "u2").await;
@@ -227,7 +227,7 @@ pub async fn a_change_replaces_and_wipes_secrets_and_leaves_its_record(database:
     assert!(live.is_empty(), "a subject without live secrets is still found");
 }
 
-pub async fn a_change_needs_the_version_it_was_decided_on(database: Database) {
+pub(crate) async fn a_change_needs_the_version_it_was_decided_on(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, password) = database.user(&tenant, "u1").await;
     for version in [0, 2] {
@@ -242,7 +242,7 @@ pub async fn a_change_needs_the_version_it_was_decided_on(database: Database) {
     assert_eq!((found.version, live[0].payload.clone()), (1, password.payload));
 }
 
-pub async fn a_credential_is_found_with_its_caller_and_stays_taken_when_revoked(database: Database) {
+pub(crate) async fn a_credential_is_found_with_its_caller_and_stays_taken_when_revoked(database: Database) {
     let mut home = tenant("home");
     home.aliases = vec![alias(Dialect::Ocariot, "home")];
     database.store.insert_tenant(home.clone(), wrapped_key(&home), record(&home.uid)).await.unwrap();
@@ -274,11 +274,11 @@ pub async fn a_credential_is_found_with_its_caller_and_stays_taken_when_revoked(
     assert_eq!(why(&error), (Reason::AlreadyExists, Some("lookup_key")));
 }
 
-pub async fn a_rehash_gives_way_to_any_change(database: Database) {
+pub(crate) async fn a_rehash_gives_way_to_any_change(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, mut password) = database.user(&tenant, "u1").await;
     password.payload = b"stronger".to_vec();
-    password.key_id = "k2".to_owned();
+    "k2".clone_into(&mut password.key_id);
     let note = record(&tenant.uid);
     assert!(database.store.rehash(password.clone(), 1, note.clone()).await.unwrap());
     assert_eq!(database.raw.records(&note.uid).await, 1);
@@ -302,12 +302,12 @@ pub async fn a_rehash_gives_way_to_any_change(database: Database) {
     assert_eq!(database.raw.number("SELECT count(*) FROM secret WHERE key_id = 'k2' AND stage = 'current'").await, 0);
 }
 
-pub async fn a_record_is_kept_in_full(database: Database) {
+pub(crate) async fn a_record_is_kept_in_full(database: Database) {
     let mut note = record(&new_uid());
     note.target = Target::Subject(SubjectKind::User, "anna".to_owned());
     note.outcome = Outcome::Failed;
     note.reason = Some(Reason::CurrentPasswordMismatch);
-    note.detail = "it's \"so\"".to_owned();
+    "it's \"so\"".clone_into(&mut note.detail);
     database.store.append_record(note.clone()).await.unwrap();
 
     for (column, expected) in [
@@ -332,7 +332,7 @@ pub async fn a_record_is_kept_in_full(database: Database) {
     assert_eq!(database.raw.number("SELECT count(*) FROM audit WHERE target_kind = 'tenant'").await, 1);
 }
 
-pub async fn a_change_without_its_record_does_not_happen(database: Database) {
+pub(crate) async fn a_change_without_its_record_does_not_happen(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, password) = database.user(&tenant, "u1").await;
     let note = record(&tenant.uid);
@@ -352,7 +352,7 @@ pub async fn a_change_without_its_record_does_not_happen(database: Database) {
     assert_eq!(database.raw.number("SELECT count(*) FROM subject").await, 1);
 }
 
-pub async fn another_store_sees_everything(database: Database) {
+pub(crate) async fn another_store_sees_everything(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, password) = database.user(&tenant, "u1").await;
     let other = Store::connect(&database.options).await.unwrap();

@@ -11,11 +11,11 @@ use rekey::{
     domain::{Reason, Slot, SubjectKind, TenantRef},
     store::{Store, StoreOptions, SubjectRef},
 };
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 use crate::fixture::{Database, cause, id, new_uid, record, reset, secret, subject};
 
-pub async fn a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable(database: Database) {
+pub(crate) async fn a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, _) = database.user(&tenant, "u1").await;
     // What is wrong shows at the commit and not before.
@@ -40,7 +40,7 @@ pub async fn a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable(d
             .await;
     }
     let mut note = record(&tenant.uid);
-    note.detail = "fall".to_owned();
+    "fall".clone_into(&mut note.detail);
     let error = database.store.change_subject(reset(&user, 1), note.clone()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::OutcomeUnknown, "{error:?}");
     assert_eq!(database.raw.records(&note.uid).await, 0);
@@ -50,7 +50,7 @@ pub async fn a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable(d
     assert_eq!(database.raw.records(&note.uid).await, 1);
 }
 
-pub async fn what_is_not_migrated_is_unavailable(database: Database) {
+pub(crate) async fn what_is_not_migrated_is_unavailable(database: Database) {
     database.raw.run("DROP TABLE audit_link").await;
     database.raw.run("DROP TABLE audit").await;
     let error = database.store.append_record(record(&new_uid())).await.unwrap_err();
@@ -59,7 +59,7 @@ pub async fn what_is_not_migrated_is_unavailable(database: Database) {
     assert!(!error.message().contains("audit") && cause(&error).contains("audit"));
 }
 
-pub async fn a_row_that_cannot_be_read_is_named_without_its_content(database: Database) {
+pub(crate) async fn a_row_that_cannot_be_read_is_named_without_its_content(database: Database) {
     let tenant = database.tenant("acme").await;
     let (user, _) = database.user(&tenant, "u1").await;
     let reference = SubjectRef::Id(user.id.clone());
@@ -79,7 +79,7 @@ pub async fn a_row_that_cannot_be_read_is_named_without_its_content(database: Da
     assert!(cause(&error).contains(&format!("tenant {}", tenant.uid)));
 }
 
-pub async fn a_closed_store_is_unavailable(database: Database) {
+pub(crate) async fn a_closed_store_is_unavailable(database: Database) {
     database.store.close().await;
     assert_eq!(database.store.check().await.unwrap_err().reason(), Reason::StoreUnavailable);
     let found = database.store.tenant(&TenantRef::Id(id("acme")), &new_uid()).await;
@@ -125,13 +125,13 @@ async fn postgres_is_asked_again_where_it_could_not_serialise() {
         )
         .await;
     let mut note = record(&new_uid());
-    note.detail = "3".to_owned();
+    "3".clone_into(&mut note.detail);
     database.store.append_record(note.clone()).await.unwrap();
     assert_eq!(database.raw.records(&note.uid).await, 1);
 
     // It is not asked for ever.
     note.uid = new_uid();
-    note.detail = "1000".to_owned();
+    "1000".clone_into(&mut note.detail);
     let error = database.store.append_record(note.clone()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::StoreUnavailable);
     assert_eq!(database.raw.records(&note.uid).await, 0);
@@ -216,18 +216,24 @@ impl<'a> MakeWriter<'a> for Log {
 
 static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_writer(log.clone());
     tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     log
 });
 
-pub async fn no_value_reaches_the_log(database: Database) {
+pub(crate) async fn no_value_reaches_the_log(database: Database) {
     let log = LOG.clone();
     let tenant = database.tenant("acme").await;
-    let store = Store::connect(&database.options).await.unwrap();
+    // The server trusts everybody here; the store does not know.
+    let mut options = database.options.clone();
+    options.url = options.url.replace("rekey@", "rekey:canary-password@");
+    let store = Store::connect(&options).await.unwrap();
     let mut user = subject(&tenant, SubjectKind::User, "canary-id");
     user.login = Some("canary-login".to_owned());
-    user.attributes.display_name = "canary-name".to_owned();
+    "canary-name".clone_into(&mut user.attributes.display_name);
     let mut password = secret(&user, Slot::Password, 1);
     password.payload = b"canary-payload".to_vec();
     let mut note = record(&tenant.uid);
@@ -245,6 +251,7 @@ pub async fn no_value_reaches_the_log(database: Database) {
 
     let written = log.0.lock().unwrap().clone();
     let written = String::from_utf8_lossy(&written);
+    assert!(written.contains("TRACE") && written.contains("sea_orm"), "the driver is heard too");
     assert!(written.contains("insert_subject") && written.contains("change_subject"), "commands are named");
     // As text, as a list of bytes, in hexadecimal.
     for canary in ["canary", "99, 97, 110, 97, 114, 121", "63616e617279"] {

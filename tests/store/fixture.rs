@@ -20,25 +20,25 @@ use tempfile::TempDir;
 
 use crate::common::postgres;
 
-pub const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_123_456);
-pub const LATER: Timestamp = Timestamp::from_micros(1_795_000_777_654_321);
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_123_456);
+pub(crate) const LATER: Timestamp = Timestamp::from_micros(1_795_000_777_654_321);
 
 /// A database, a store on it, and a way past the store.
-pub struct Database {
-    pub options: StoreOptions,
-    pub store: Store,
-    pub raw: Raw,
+pub(crate) struct Database {
+    pub(crate) options: StoreOptions,
+    pub(crate) store: Store,
+    pub(crate) raw: Raw,
     directory: Option<TempDir>,
 }
 
 impl Database {
-    pub async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = StoreOptions::sqlite(&directory.path().join("rekey.db"), 4);
         Self::open(options, Some(directory)).await
     }
 
-    pub async fn postgres() -> Option<Self> {
+    pub(crate) async fn postgres() -> Option<Self> {
         let url = postgres::url()?;
         Some(Self::open(StoreOptions { url, max_connections: 8 }, None).await)
     }
@@ -50,16 +50,16 @@ impl Database {
         Self { options, store, raw, directory }
     }
 
-    pub fn is_sqlite(&self) -> bool {
+    pub(crate) fn is_sqlite(&self) -> bool {
         self.directory.is_some()
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.as_ref().unwrap().path().join(name)
     }
 
     /// A tenant in the database.
-    pub async fn tenant(&self, id: &str) -> Tenant {
+    pub(crate) async fn tenant(&self, id: &str) -> Tenant {
         let tenant = tenant(id);
         let key = wrapped_key(&tenant);
         self.store.insert_tenant(tenant.clone(), key, record(&tenant.uid)).await.unwrap();
@@ -67,7 +67,7 @@ impl Database {
     }
 
     /// A user with a password in the database.
-    pub async fn user(&self, tenant: &Tenant, id: &str) -> (Subject, Secret) {
+    pub(crate) async fn user(&self, tenant: &Tenant, id: &str) -> (Subject, Secret) {
         let user = subject(tenant, SubjectKind::User, id);
         let password = secret(&user, Slot::Password, 1);
         self.store.insert_subject(user.clone(), vec![password.clone()], record(&tenant.uid)).await.unwrap();
@@ -76,26 +76,26 @@ impl Database {
 }
 
 /// Plain SQL.
-pub struct Raw(DatabaseConnection);
+pub(crate) struct Raw(DatabaseConnection);
 
 impl Raw {
-    pub async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         self.0.execute_unprepared(sql).await.unwrap();
     }
 
-    pub async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
 
-    pub async fn text(&self, sql: &str) -> Option<String> {
+    pub(crate) async fn text(&self, sql: &str) -> Option<String> {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
 
-    pub async fn bytes(&self, sql: &str) -> Vec<u8> {
+    pub(crate) async fn bytes(&self, sql: &str) -> Vec<u8> {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
 
-    pub async fn records(&self, uid: &Uid) -> i64 {
+    pub(crate) async fn records(&self, uid: &Uid) -> i64 {
         self.number(&format!("SELECT count(*) FROM audit WHERE uid = '{uid}'")).await
     }
 
@@ -105,16 +105,16 @@ impl Raw {
     }
 }
 
-pub fn new_uid() -> Uid {
+pub(crate) fn new_uid() -> Uid {
     static LAST: AtomicU64 = AtomicU64::new(0);
     Uid::from_stored(format!("{:024x}", LAST.fetch_add(1, Ordering::Relaxed)))
 }
 
-pub fn id(text: &str) -> ResourceId {
+pub(crate) fn id(text: &str) -> ResourceId {
     ResourceId::parse(text).unwrap()
 }
 
-pub fn tenant(id_text: &str) -> Tenant {
+pub(crate) fn tenant(id_text: &str) -> Tenant {
     let policy = Policy {
         preset: Preset::Nist,
         min_length: 15,
@@ -143,11 +143,11 @@ pub fn tenant(id_text: &str) -> Tenant {
     }
 }
 
-pub fn alias(dialect: Dialect, name: &str) -> Alias {
+pub(crate) fn alias(dialect: Dialect, name: &str) -> Alias {
     Alias { dialect, name: name.to_owned() }
 }
 
-pub fn issuer(issuer: &str) -> JwtIssuer {
+pub(crate) fn issuer(issuer: &str) -> JwtIssuer {
     JwtIssuer {
         issuer: issuer.to_owned(),
         public_key_pem: "-----BEGIN PUBLIC KEY-----".to_owned(),
@@ -157,7 +157,7 @@ pub fn issuer(issuer: &str) -> JwtIssuer {
     }
 }
 
-pub fn wrapped_key(tenant: &Tenant) -> WrappedKey {
+pub(crate) fn wrapped_key(tenant: &Tenant) -> WrappedKey {
     WrappedKey {
         id: new_uid(),
         tenant_uid: tenant.uid.clone(),
@@ -166,7 +166,7 @@ pub fn wrapped_key(tenant: &Tenant) -> WrappedKey {
     }
 }
 
-pub fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subject {
+pub(crate) fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subject {
     Subject {
         uid: new_uid(),
         tenant_uid: tenant.uid.clone(),
@@ -181,7 +181,7 @@ pub fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subject {
     }
 }
 
-pub fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
+pub(crate) fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
     Secret {
         subject_uid: subject.uid.clone(),
         slot,
@@ -196,7 +196,7 @@ pub fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
     }
 }
 
-pub fn record(tenant_uid: &Uid) -> Record {
+pub(crate) fn record(tenant_uid: &Uid) -> Record {
     Record {
         uid: new_uid(),
         tenant_uid: tenant_uid.clone(),
@@ -212,7 +212,7 @@ pub fn record(tenant_uid: &Uid) -> Record {
 }
 
 /// A new password for a subject in this version.
-pub fn reset(subject: &Subject, expected_version: i64) -> SubjectChange {
+pub(crate) fn reset(subject: &Subject, expected_version: i64) -> SubjectChange {
     SubjectChange {
         subject_uid: subject.uid.clone(),
         expected_version,
@@ -223,11 +223,11 @@ pub fn reset(subject: &Subject, expected_version: i64) -> SubjectChange {
 }
 
 /// The reason, and the field where it names one.
-pub fn why(error: &Error) -> (Reason, Option<&str>) {
+pub(crate) fn why(error: &Error) -> (Reason, Option<&str>) {
     let field = error.metadata().iter().find(|(name, _)| *name == "field").map(|(_, value)| value.as_str());
     (error.reason(), field)
 }
 
-pub fn cause(error: &Error) -> String {
+pub(crate) fn cause(error: &Error) -> String {
     error.cause().map(ToString::to_string).unwrap_or_default()
 }
