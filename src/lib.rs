@@ -15,8 +15,11 @@
 //! inward: it is a gRPC client like any other. `tests/architecture.rs` holds the arrows to that.
 
 pub mod access;
+pub mod api;
 pub mod app;
 pub mod audit;
+pub mod cli;
+pub mod config;
 pub mod crypto;
 pub mod domain;
 pub mod gateway;
@@ -24,3 +27,4 @@ pub mod listen;
 pub mod ops;
 pub mod proto;
 pub mod store;
+pub mod telemetry;

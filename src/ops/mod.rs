@@ -30,7 +30,7 @@ use crate::{
     store::{SecretChange, Store, SubjectChange, SubjectRef},
 };
 
-pub use secret::Source;
+pub use secret::{Settings, Source};
 
 /// How often a change that names no etag is decided anew when another came first.
 const ATTEMPTS: u32 = 8;

@@ -62,8 +62,8 @@ pub struct ChangePassword {
     pub tenant: TenantRef,
     /// Whose.
     pub user: SubjectRef,
-    /// The one in force; `None` where what was sent can be nobody's.
-    pub current: Option<Password>,
+    /// The one in force.
+    pub current: Password,
     /// The one to be.
     pub new: Password,
 }
@@ -197,9 +197,9 @@ impl Ops {
 
             let mismatch = || Error::new(Reason::CurrentPasswordMismatch, "the current password is not right");
             let stored = self.verifier(&tenant, found.as_ref()).await?;
-            let stored = stored.filter(|_| request.current.is_some());
-            let shown = request.current.unwrap_or_else(|| new.clone());
-            let Verdict::Match { .. } = self.hasher.verify(shown, stored).await? else { return Err(mismatch()) };
+            let Verdict::Match { .. } = self.hasher.verify(request.current, stored).await? else {
+                return Err(mismatch());
+            };
             let (subject, _) = found.ok_or_else(mismatch)?;
             match subject.state {
                 SubjectState::Active => {}

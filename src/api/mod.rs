@@ -1,0 +1,89 @@
+//! The gRPC face: decode, call `ops`, encode. One error table, one table of rules, one ordered list of layers.
+//!
+//! To add an RPC: its proto with `rule` and `google.api.http`, a use case in `ops`, a method here in the file of its noun.
+
+mod answer;
+mod caller;
+mod device;
+pub mod error;
+mod gate;
+pub mod health;
+mod integration;
+pub mod rules;
+mod tenant;
+mod user;
+mod validate;
+
+use std::time::Duration;
+
+use tonic::{
+    service::{Routes, RoutesBuilder},
+    transport::Server,
+};
+use tower::layer::util::Stack;
+
+use self::gate::GateLayer;
+use crate::{
+    ops::Ops,
+    proto::{
+        DESCRIPTOR_SET, caller_service_server::CallerServiceServer, device_service_server::DeviceServiceServer,
+        integration_service_server::IntegrationServiceServer, tenant_service_server::TenantServiceServer,
+        user_service_server::UserServiceServer,
+    },
+};
+
+/// The largest request, in bytes.
+pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// The largest answer, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Calls that are worked on at once, over all connections.
+pub const MAX_CALLS: usize = 256;
+/// How long a call may take, whatever deadline its client set.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The services, each with its bounds.
+///
+/// # Errors
+/// Where the descriptor set is not fit for reflection, which a test would show.
+pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::server::Error> {
+    macro_rules! bounded {
+        ($server:ident, $service:expr) => {
+            $server::new($service)
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .max_encoding_message_size(MAX_ANSWER_BYTES)
+        };
+    }
+    let mut routes = RoutesBuilder::default();
+    routes
+        .add_service(bounded!(TenantServiceServer, tenant::TenantApi::new(ops)))
+        .add_service(bounded!(UserServiceServer, user::UserApi::new(ops)))
+        .add_service(bounded!(DeviceServiceServer, device::DeviceApi::new(ops)))
+        .add_service(bounded!(IntegrationServiceServer, integration::IntegrationApi::new(ops)))
+        .add_service(bounded!(CallerServiceServer, caller::CallerApi::new(ops)));
+    if reflection {
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
+    }
+    Ok(routes.routes())
+}
+
+/// The server with its bounds and its one list of layers. What tonic leaves open is closed here; what it cannot close
+/// (silent connections, their number) is `listen`'s. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024
+/// local errors. A connection's age is not bounded: tonic's grace cuts running calls off.
+#[must_use]
+pub fn server(ops: &Ops) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
+    Server::builder()
+        .accept_http1(false)
+        .concurrency_limit_per_connection(64)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_max_header_list_size(16 * 1024)
+        .load_shed(true)
+        .max_concurrent_streams(100)
+        .timeout(TIMEOUT)
+        .layer(GateLayer::new(ops.clone(), MAX_CALLS))
+}

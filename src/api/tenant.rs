@@ -1,0 +1,286 @@
+//! TenantService.
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    answer::{answer, timestamp},
+    validate::Fields,
+};
+use crate::{
+    access::jwt,
+    domain::{
+        Dialect, Permission, Policy, Tenant,
+        policy::{CharacterClass, Preset},
+        tenant::{Alias, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
+    },
+    ops::{Ops, tenant::CreateTenant},
+    proto::{
+        self, CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, ListTenantsRequest,
+        ListTenantsResponse, PolicyPreset, SecretPolicy, TenantAlias, tenant_service_server::TenantService,
+    },
+};
+
+/// The most characters of a display name, an issuer, an audience, a scope.
+const MAX_NAME: usize = 128;
+/// The most aliases, issuers, and grants of an issuer.
+const MAX_ITEMS: usize = 64;
+/// Tenants on a page, where the request does not say.
+const PAGE: u32 = 50;
+/// Tenants on a page at most.
+const MAX_PAGE: u32 = 1_000;
+
+pub(super) struct TenantApi {
+    ops: Ops,
+}
+
+impl TenantApi {
+    pub(super) fn new(ops: &Ops) -> Self {
+        Self { ops: ops.clone() }
+    }
+}
+
+#[tonic::async_trait]
+impl TenantService for TenantApi {
+    async fn create_tenant(
+        &self,
+        request: Request<CreateTenantRequest>,
+    ) -> Result<Response<CreateTenantResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let Some(tenant) = request.tenant else {
+                fields.refuse::<()>("tenant", "must be given");
+                return Err(fields.error());
+            };
+            let id = fields.new_id("tenant.tenant_id", &tenant.tenant_id);
+            if tenant.tenant_id == SYSTEM_TENANT {
+                fields.refuse::<()>("tenant.tenant_id", "is reserved");
+            }
+            let display_name = fields.short_text("tenant.display_name", tenant.display_name, MAX_NAME);
+            let aliases = aliases(&mut fields, tenant.aliases);
+            let user_policy = policy(&mut fields, "tenant.user_policy", tenant.user_policy, Preset::Nist);
+            let device_policy = policy(&mut fields, "tenant.device_policy", tenant.device_policy, Preset::Roma);
+            let integration_policy =
+                policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
+            let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
+            fields.finish()?;
+            let settings = Settings {
+                display_name: display_name.unwrap_or_default(),
+                change_password_allowed: tenant.change_password_allowed,
+                user_policy,
+                device_policy,
+                integration_policy,
+                jwt_issuers,
+            };
+            let create = CreateTenant { id: id.flatten(), aliases, settings };
+            let tenant = self.ops.create_tenant(call, create).await?;
+            Ok(CreateTenantResponse { tenant: Some(tenant.into()) })
+        })
+        .await
+    }
+
+    async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<GetTenantResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let Some(tenant) = fields.tenant(&request.tenant_id) else { return Err(fields.error()) };
+            let tenant = self.ops.get_tenant(call, &tenant).await?;
+            Ok(GetTenantResponse { tenant: Some(tenant.into()) })
+        })
+        .await
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<ListTenantsRequest>,
+    ) -> Result<Response<ListTenantsResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let size = match u32::try_from(request.page_size) {
+                Ok(0) => PAGE,
+                Ok(size) => size.min(MAX_PAGE),
+                Err(_) => {
+                    fields.refuse::<()>("page_size", "must not be negative");
+                    return Err(fields.error());
+                }
+            };
+            let (tenants, next_page_token) = self.ops.list_tenants(call, size, &request.page_token).await?;
+            Ok(ListTenantsResponse { tenants: tenants.into_iter().map(Into::into).collect(), next_page_token })
+        })
+        .await
+    }
+}
+
+fn bounded<T>(fields: &mut Fields, field: &str, items: &[T]) {
+    if items.len() > MAX_ITEMS {
+        fields.refuse::<()>(field, format!("must be at most {MAX_ITEMS}"));
+    }
+}
+
+fn aliases(fields: &mut Fields, given: Vec<TenantAlias>) -> Vec<Alias> {
+    bounded(fields, "tenant.aliases", &given);
+    let mut aliases = Vec::new();
+    for (index, TenantAlias { dialect, alias }) in given.into_iter().take(MAX_ITEMS).enumerate() {
+        let field = |name: &str| format!("tenant.aliases[{index}].{name}");
+        let dialect = Dialect::parse(&dialect)
+            .or_else(|| fields.refuse(field("dialect"), "must be applivery, ocariot, licensespring or roma"));
+        let name =
+            alias_name(&alias).or_else(|| fields.refuse(field("alias"), "must be 1 to 200 printing ASCII characters"));
+        let (Some(dialect), Some(name)) = (dialect, name) else { continue };
+        let alias = Alias { dialect, name };
+        if aliases.contains(&alias) {
+            fields.refuse::<()>(field("alias"), "stands twice");
+        }
+        aliases.push(alias);
+    }
+    aliases
+}
+
+/// A preset, and what the request sets besides.
+fn policy(fields: &mut Fields, path: &str, given: Option<SecretPolicy>, default: Preset) -> Policy {
+    let given = given.unwrap_or_default();
+    let preset = match PolicyPreset::try_from(given.preset) {
+        Ok(PolicyPreset::Unspecified) => default,
+        Ok(PolicyPreset::Nist) => Preset::Nist,
+        Ok(PolicyPreset::Applivery) => Preset::Applivery,
+        Ok(PolicyPreset::Ocariot) => Preset::Ocariot,
+        Ok(PolicyPreset::Licensespring) => Preset::Licensespring,
+        Ok(PolicyPreset::Roma) => Preset::Roma,
+        Err(_) => {
+            fields.refuse::<()>(format!("{path}.preset"), "must be a PolicyPreset");
+            default
+        }
+    };
+    let mut policy = Policy::preset(preset);
+    policy.min_length = given.min_length.unwrap_or(policy.min_length);
+    policy.max_length = given.max_length.unwrap_or(policy.max_length);
+    policy.blocklist = given.blocklist.unwrap_or(policy.blocklist);
+    policy.generated_length = given.generated_length.unwrap_or(policy.generated_length);
+    if let Some(symbols) = given.symbols {
+        policy.symbols = symbols;
+    }
+    if !given.required_classes.is_empty() {
+        policy.required_classes.clear();
+    }
+    for (index, class) in given.required_classes.into_iter().enumerate() {
+        let class = match proto::CharacterClass::try_from(class) {
+            Ok(proto::CharacterClass::Digit) => CharacterClass::Digit,
+            Ok(proto::CharacterClass::Upper) => CharacterClass::Upper,
+            Ok(proto::CharacterClass::Lower) => CharacterClass::Lower,
+            Ok(proto::CharacterClass::Symbol) => CharacterClass::Symbol,
+            Ok(proto::CharacterClass::Unspecified) | Err(_) => {
+                fields.refuse::<()>(format!("{path}.required_classes[{index}]"), "must be a CharacterClass");
+                continue;
+            }
+        };
+        if !policy.required_classes.contains(&class) {
+            policy.required_classes.push(class);
+        }
+    }
+    for (field, rule) in policy.defects() {
+        fields.refuse::<()>(format!("{path}.{field}"), rule);
+    }
+    policy
+}
+
+fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssuer> {
+    bounded(fields, "tenant.jwt_issuers", &given);
+    let mut issuers = Vec::new();
+    for (index, issuer) in given.into_iter().take(MAX_ITEMS).enumerate() {
+        let path = format!("tenant.jwt_issuers[{index}]");
+        let name = fields.text(&format!("{path}.issuer"), issuer.issuer, MAX_NAME);
+        let audience = fields.short_text(&format!("{path}.audience"), issuer.audience, MAX_NAME);
+        let algorithm = match jwt::algorithm_of(&issuer.public_key_pem) {
+            Ok(algorithm) => Some(algorithm),
+            Err(rule) => fields.refuse(format!("{path}.public_key_pem"), rule),
+        };
+        bounded(fields, &format!("{path}.scope_grants"), &issuer.scope_grants);
+        let mut scope_grants = Vec::new();
+        for (index, grant) in issuer.scope_grants.into_iter().take(MAX_ITEMS).enumerate() {
+            let path = format!("{path}.scope_grants[{index}]");
+            let scope = fields.text(&format!("{path}.scope"), grant.scope, MAX_NAME);
+            if scope.as_deref().is_some_and(|scope| scope.contains(' ')) {
+                fields.refuse::<()>(format!("{path}.scope"), "must not contain spaces");
+            }
+            if Permission::parse(&grant.permission).is_none() {
+                fields.refuse::<()>(format!("{path}.permission"), "is no permission of Rekey's");
+            }
+            scope_grants.push(ScopeGrant {
+                scope: scope.unwrap_or_default(),
+                permission: grant.permission,
+                own_only: grant.own_only,
+                subject_types: grant.subject_types,
+            });
+        }
+        let (Some(issuer_name), Some(audience), Some(algorithm)) = (name, audience, algorithm) else { continue };
+        issuers.push(JwtIssuer {
+            issuer: issuer_name,
+            public_key_pem: issuer.public_key_pem,
+            algorithm,
+            audience,
+            scope_grants,
+        });
+    }
+    issuers
+}
+
+impl From<Tenant> for proto::Tenant {
+    fn from(tenant: Tenant) -> Self {
+        let alias = |alias: Alias| TenantAlias { dialect: alias.dialect.as_str().to_owned(), alias: alias.name };
+        Self {
+            tenant_id: tenant.id.to_string(),
+            etag: tenant.etag(),
+            create_time: Some(timestamp(tenant.create_time)),
+            update_time: Some(timestamp(tenant.update_time)),
+            aliases: tenant.aliases.into_iter().map(alias).collect(),
+            display_name: tenant.settings.display_name,
+            change_password_allowed: tenant.settings.change_password_allowed,
+            user_policy: Some(tenant.settings.user_policy.into()),
+            device_policy: Some(tenant.settings.device_policy.into()),
+            integration_policy: Some(tenant.settings.integration_policy.into()),
+            jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Policy> for SecretPolicy {
+    fn from(policy: Policy) -> Self {
+        let preset = match policy.preset {
+            Preset::Nist => PolicyPreset::Nist,
+            Preset::Applivery => PolicyPreset::Applivery,
+            Preset::Ocariot => PolicyPreset::Ocariot,
+            Preset::Licensespring => PolicyPreset::Licensespring,
+            Preset::Roma => PolicyPreset::Roma,
+        };
+        let class = |class: CharacterClass| match class {
+            CharacterClass::Digit => proto::CharacterClass::Digit,
+            CharacterClass::Upper => proto::CharacterClass::Upper,
+            CharacterClass::Lower => proto::CharacterClass::Lower,
+            CharacterClass::Symbol => proto::CharacterClass::Symbol,
+        };
+        Self {
+            preset: preset.into(),
+            min_length: Some(policy.min_length),
+            max_length: Some(policy.max_length),
+            required_classes: policy.required_classes.into_iter().map(|required| class(required).into()).collect(),
+            symbols: Some(policy.symbols),
+            blocklist: Some(policy.blocklist),
+            generated_length: Some(policy.generated_length),
+        }
+    }
+}
+
+impl From<JwtIssuer> for proto::JwtIssuer {
+    fn from(issuer: JwtIssuer) -> Self {
+        let grant = |grant: ScopeGrant| proto::ScopeGrant {
+            scope: grant.scope,
+            permission: grant.permission,
+            own_only: grant.own_only,
+            subject_types: grant.subject_types,
+        };
+        Self {
+            issuer: issuer.issuer,
+            public_key_pem: issuer.public_key_pem,
+            audience: issuer.audience,
+            scope_grants: issuer.scope_grants.into_iter().map(grant).collect(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! UserService.
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    answer::{answer, secret_text, state, timestamp},
+    validate::{ByIdOrLogin, Either, Fields, etag},
+};
+use crate::{
+    ops::{
+        Ops,
+        user::{ChangePassword, CreateUser, ResetPassword, UserView, VerifyPassword},
+    },
+    proto::{
+        self, ChangePasswordRequest, ChangePasswordResponse, CreateUserRequest, CreateUserResponse, GetUserRequest,
+        GetUserResponse, ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest, VerifyPasswordResponse,
+        change_password_request, create_user_request, reset_password_request, user_service_server::UserService,
+        verify_password_request,
+    },
+};
+
+/// The most characters of a user name.
+const MAX_USERNAME: usize = 256;
+
+pub(super) struct UserApi {
+    ops: Ops,
+}
+
+impl UserApi {
+    pub(super) fn new(ops: &Ops) -> Self {
+        Self { ops: ops.clone() }
+    }
+}
+
+#[tonic::async_trait]
+impl UserService for UserApi {
+    async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let id = fields.new_id("user_id", &request.user_id);
+            let username = fields.text("username", request.username, MAX_USERNAME);
+            let state = fields.state(request.state);
+            let source = match request.secret_source {
+                Some(create_user_request::SecretSource::Password(given)) => {
+                    fields.source("password", Either::Given(given)).map(Some)
+                }
+                Some(create_user_request::SecretSource::Generate(generate)) => {
+                    fields.source("password", Either::Generate(generate)).map(Some)
+                }
+                None => Some(None),
+            };
+            let (Some(tenant), Some(id), Some(username), Some(state), Some(source)) = (tenant, id, username, state, source)
+            else {
+                return Err(fields.error());
+            };
+            let (user, generated) = self.ops.create_user(call, CreateUser { tenant, id, username, state, source }).await?;
+            let generated_password = generated.as_ref().map(secret_text).unwrap_or_default();
+            Ok(CreateUserResponse { user: Some(user.into()), generated_password })
+        })
+        .await
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let id = fields.id("user_id", &request.user_id);
+            let (Some(tenant), Some(id)) = (tenant, id) else { return Err(fields.error()) };
+            let user = self.ops.get_user(call, &tenant, id).await?;
+            Ok(GetUserResponse { user: Some(user.into()) })
+        })
+        .await
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        answer(request, async |call, request| {
+            call.grant.about(Some(&request.user_id))?;
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let user_id = fields.id("user_id", &request.user_id);
+            let source = match request.secret_source {
+                Some(reset_password_request::SecretSource::NewPassword(given)) => {
+                    fields.source("new_password", Either::Given(given))
+                }
+                Some(reset_password_request::SecretSource::Generate(generate)) => {
+                    fields.source("new_password", Either::Generate(generate))
+                }
+                None => fields.refuse("new_password", "must be given, or generate in its place"),
+            };
+            let (Some(tenant), Some(user_id), Some(source)) = (tenant, user_id, source) else {
+                return Err(fields.error());
+            };
+            let reset = ResetPassword { tenant, user_id, source, etag: etag(request.etag) };
+            let (user, generated) = self.ops.reset_password(call, reset).await?;
+            let generated_password = generated.as_ref().map(secret_text).unwrap_or_default();
+            Ok(ResetPasswordResponse { user: Some(user.into()), generated_password })
+        })
+        .await
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        answer(request, async |call, request| {
+            let subject = request.subject.map(|subject| match subject {
+                change_password_request::Subject::UserId(id) => ByIdOrLogin::Id(id),
+                change_password_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
+            });
+            call.grant.about(match &subject {
+                Some(ByIdOrLogin::Id(id)) => Some(id),
+                Some(ByIdOrLogin::Login(..)) | None => None,
+            })?;
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let user = fields.subject("user_id", subject);
+            let current = fields.password("current_password", request.current_password);
+            let new = fields.password("new_password", request.new_password);
+            let (Some(tenant), Some(user), Some(current), Some(new)) = (tenant, user, current, new) else {
+                return Err(fields.error());
+            };
+            let user = self.ops.change_password(call, ChangePassword { tenant, user, current, new }).await?;
+            Ok(ChangePasswordResponse { user: Some(user.into()) })
+        })
+        .await
+    }
+
+    async fn verify_password(
+        &self,
+        request: Request<VerifyPasswordRequest>,
+    ) -> Result<Response<VerifyPasswordResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let subject = request.subject.map(|subject| match subject {
+                verify_password_request::Subject::UserId(id) => ByIdOrLogin::Id(id),
+                verify_password_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
+            });
+            let user = fields.subject("user_id", subject);
+            let password = fields.password("password", request.password);
+            let (Some(tenant), Some(user), Some(password)) = (tenant, user, password) else {
+                return Err(fields.error());
+            };
+            let verified = self.ops.verify_password(call, VerifyPassword { tenant, user, password }).await?;
+            Ok(VerifyPasswordResponse {
+                verified: verified.is_some(),
+                user_id: verified.map(|id| id.to_string()).unwrap_or_default(),
+            })
+        })
+        .await
+    }
+}
+
+impl From<UserView> for proto::User {
+    fn from(UserView { tenant_id, subject, password_change_time }: UserView) -> Self {
+        Self {
+            tenant_id: tenant_id.to_string(),
+            user_id: subject.id.to_string(),
+            etag: subject.etag(),
+            username: subject.login.unwrap_or_default(),
+            state: state(subject.state).into(),
+            password_change_time: password_change_time.map(timestamp),
+            create_time: Some(timestamp(subject.create_time)),
+            update_time: Some(timestamp(subject.update_time)),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Opening the database, asking whether it is well, and closing it.
+
+use std::{fs::OpenOptions, io, path::Path, time::Duration};
+
+use sea_orm::{
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
+    sqlx::{
+        ConnectOptions as _, Connection as _,
+        postgres::PgConnectOptions,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    },
+};
+
+use super::{
+    Store, StoreOptions,
+    error::{Failure, unavailable},
+    transaction::Command,
+};
+use crate::domain::{Error, Reason, Result};
+
+/// How long a request waits for a connection; a good deal less than clients wait for an answer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long SQLite waits for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that were idle for longer are tried before they are used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(30);
+
+impl Store {
+    /// Opens the database; a SQLite file is made where there is none.
+    ///
+    /// # Errors
+    /// Unavailable, with the driver's words as the cause.
+    pub async fn connect(options: &StoreOptions) -> Result<Self> {
+        if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
+            return postgres(options).await;
+        }
+        match options.url.strip_prefix("sqlite:") {
+            Some(path) => sqlite(path.strip_prefix("//").unwrap_or(path), options.max_connections).await,
+            None => Err(unopened("the URL must begin with sqlite: or postgres://")),
+        }
+    }
+
+    /// Whether the database answers, and can be written to.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn check(&self) -> Result<()> {
+        self.run(Check).await
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        for pool in [&self.reader, &self.writer] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::debug!(%error, "a connection was not closed in order");
+            }
+        }
+    }
+}
+
+/// Beginning is most of it: SQLite refuses where the file or the file system is read-only.
+struct Check;
+
+impl Command for Check {
+    const NAME: &'static str = "check";
+    type Output = ();
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            let question = "SELECT current_setting('transaction_read_only') = 'off' AS writable";
+            let row = transaction.query_one_raw(Statement::from_string(DbBackend::Postgres, question)).await?;
+            if !row.map(|row| row.try_get::<bool>("", "writable")).transpose()?.unwrap_or_default() {
+                return Err(unavailable("the server is read-only".to_owned()).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sqlite(path: &str, max_connections: u32) -> Result<Store> {
+    if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
+        return Err(unopened("sqlite: must be followed by the path of a file, without options"));
+    }
+    make_file(Path::new(path)).map_err(|error| unopened(format!("{path}: {error}")))?;
+
+    let file = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .pragma("secure_delete", "ON")
+        .disable_statement_logging();
+    let writing = file.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    let writer = open_sqlite(writing, 1).await?;
+    // Made after the writer, which is what turns the file to WAL.
+    let reader = open_sqlite(file.read_only(true), max_connections).await?;
+    Ok(Store { writer, reader })
+}
+
+async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result<DatabaseConnection> {
+    // The URL only chooses the driver; what is opened is `file`.
+    let mut options = pool("sqlite::memory:", max_connections);
+    options
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .map_sqlx_sqlite_opts(move |_| file.clone());
+    Database::connect(options).await.map_err(unopened_because)
+}
+
+/// Makes the file that SQLite opens, for its owner alone: its journals get the same mode from it.
+fn make_file(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+async fn postgres(options: &StoreOptions) -> Result<Store> {
+    let server: PgConnectOptions =
+        options.url.parse().map_err(|_unsaid| unopened("the postgres:// URL cannot be read"))?;
+    let server = server
+        .options([("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")])
+        .disable_statement_logging();
+
+    // A pool takes a refused connection for a server that starts, tries until its time is up, and forgets why.
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, server.connect()).await {
+        Err(_elapsed) => return Err(unopened("the server did not answer in time")),
+        Ok(Err(error)) => return Err(unopened(error.to_string())),
+        Ok(Ok(connection)) => connection.close().await.map_err(|error| unopened(error.to_string()))?,
+    }
+
+    // The driver traces the URL it is given; so it gets none of ours, which may hold a password.
+    let mut pool = pool("postgres://localhost", options.max_connections);
+    pool.test_before_acquire_if_idle_for(TRUSTED_IDLE).map_sqlx_postgres_opts(move |_| server.clone());
+    let pool = Database::connect(pool).await.map_err(unopened_because)?;
+    Ok(Store { writer: pool.clone(), reader: pool })
+}
+
+fn pool(url: &str, max_connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(max_connections.max(1))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false);
+    options
+}
+
+fn unopened(cause: impl Into<String>) -> Error {
+    Error::new(Reason::StoreUnavailable, "the database cannot be opened").caused_by(cause.into())
+}
+
+fn unopened_because(error: impl std::error::Error) -> Error {
+    unopened(error.to_string())
+}

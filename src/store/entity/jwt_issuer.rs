@@ -1,0 +1,26 @@
+//! Who issues JWTs for which tenants; what is known about them is in the settings.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "jwt_issuer")]
+pub(in crate::store) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_uid: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub issuer: String,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(in crate::store) enum Relation {
+    #[sea_orm(belongs_to = "super::tenant::Entity", from = "Column::TenantUid", to = "super::tenant::Column::Uid")]
+    Tenant,
+}
+
+impl Related<super::tenant::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Tenant.def()
+    }
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,28 @@
+//! Tenants' names in the dialects.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "tenant_alias")]
+pub(in crate::store) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub dialect: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    pub tenant_uid: String,
+    pub position: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(in crate::store) enum Relation {
+    #[sea_orm(belongs_to = "super::tenant::Entity", from = "Column::TenantUid", to = "super::tenant::Column::Uid")]
+    Tenant,
+}
+
+impl Related<super::tenant::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Tenant.def()
+    }
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,136 @@
+//! Versions of secrets: added, revoked and wiped, and their verifiers renewed.
+
+use sea_orm::{
+    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QuerySelect as _,
+    QueryTrait as _, sea_query::Expr,
+};
+
+use super::{
+    Store,
+    audit::append,
+    entity::{Payload, secret, subject},
+    error::{Failure, unreadable},
+    transaction::Command,
+};
+use crate::{
+    audit::Record,
+    domain::{Error, Material, Result, Secret, Slot, Stage, Timestamp, Uid},
+};
+
+impl Store {
+    /// Replaces the payload of a current verifier by one of the same password, while the subject has
+    /// `expected_version`; the subject's version and times stay. False where somebody was faster.
+    ///
+    /// # Errors
+    /// Unavailable; outcome unknown.
+    pub async fn rehash(&self, secret: Secret, expected_version: i64, record: Record) -> Result<bool> {
+        self.run(Rehash { secret, expected_version, record }).await
+    }
+}
+
+/// Adds a version of a secret of this subject.
+pub(super) async fn insert(
+    transaction: &DatabaseTransaction,
+    subject_uid: &Uid,
+    secret: &Secret,
+) -> Result<(), Failure> {
+    if secret.subject_uid != *subject_uid {
+        return Err(Error::internal(format!("a secret of another subject than {subject_uid}")).into());
+    }
+    let row = secret::Model {
+        subject_uid: subject_uid.to_string(),
+        slot: secret.slot.to_stored(),
+        version: secret.version,
+        stage: secret.stage.as_str().to_owned(),
+        material: secret.material.as_str().to_owned(),
+        payload: Payload(secret.payload.clone()),
+        key_id: secret.key_id.clone(),
+        lookup_key: secret.slot.lookup_key(),
+        read_only: secret.read_only,
+        must_change: false,
+        create_time: secret.create_time.micros(),
+        stage_time: secret.create_time.micros(),
+        expire_time: secret.expire_time.map(Timestamp::micros),
+        last_used_time: None,
+        use_count: 0,
+    };
+    secret::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
+/// Revokes and wipes whatever is live in the slot.
+pub(super) async fn revoke(
+    transaction: &DatabaseTransaction,
+    subject_uid: &Uid,
+    slot: &Slot,
+    time: Timestamp,
+) -> Result<(), Failure> {
+    secret::Entity::update_many()
+        .col_expr(secret::Column::Stage, Expr::value(Stage::Revoked.as_str()))
+        .col_expr(secret::Column::Payload, Expr::value(Vec::<u8>::new()))
+        .col_expr(secret::Column::StageTime, Expr::value(time.micros()))
+        .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+        .filter(secret::Column::Slot.eq(slot.to_stored()))
+        .filter(secret::Column::Stage.ne(Stage::Revoked.as_str()))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+/// The secret in a row.
+pub(super) fn read(row: secret::Model) -> Result<Secret> {
+    let broken = |column| unreadable("secret", &row.subject_uid, column);
+    let slot = Slot::from_stored(&row.slot).ok_or_else(|| broken("slot"))?;
+    let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == row.stage).ok_or_else(|| broken("stage"))?;
+    let material = Material::ALL
+        .into_iter()
+        .find(|material| material.as_str() == row.material)
+        .ok_or_else(|| broken("material"))?;
+    Ok(Secret {
+        subject_uid: Uid::from_stored(row.subject_uid),
+        slot,
+        version: row.version,
+        stage,
+        material,
+        payload: row.payload.0,
+        key_id: row.key_id,
+        read_only: row.read_only,
+        create_time: Timestamp::from_micros(row.create_time),
+        expire_time: row.expire_time.map(Timestamp::from_micros),
+    })
+}
+
+struct Rehash {
+    secret: Secret,
+    expected_version: i64,
+    record: Record,
+}
+
+impl Command for Rehash {
+    const NAME: &'static str = "rehash";
+    type Output = bool;
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<bool, Failure> {
+        let secret = &self.secret;
+        let unchanged = subject::Entity::find()
+            .select_only()
+            .column(subject::Column::Uid)
+            .filter(subject::Column::Uid.eq(secret.subject_uid.as_str()))
+            .filter(subject::Column::Version.eq(self.expected_version));
+        let replaced = secret::Entity::update_many()
+            .col_expr(secret::Column::Payload, Expr::value(secret.payload.clone()))
+            .col_expr(secret::Column::KeyId, Expr::value(secret.key_id.as_str()))
+            .filter(secret::Column::SubjectUid.in_subquery(unchanged.into_query()))
+            .filter(secret::Column::Slot.eq(secret.slot.to_stored()))
+            .filter(secret::Column::Version.eq(secret.version))
+            .filter(secret::Column::Stage.eq(Stage::Current.as_str()))
+            .exec(transaction)
+            .await?
+            .rows_affected
+            == 1;
+        if replaced {
+            append(transaction, &self.record).await?;
+        }
+        Ok(replaced)
+    }
+}

@@ -1,0 +1,199 @@
+//! Subjects: found within their tenant, added, and changed together with their secrets.
+
+use sea_orm::{
+    ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, JoinType,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select,
+    sea_query::{Expr, ExprTrait as _},
+};
+
+use super::{
+    SecretChange, Store, SubjectChange, SubjectRef,
+    audit::append,
+    entity::{secret, subject},
+    error::{Failure, unreadable},
+    secret::{insert, read as read_secret, revoke},
+    transaction::Command,
+};
+use crate::{
+    audit::Record,
+    domain::{
+        Error, Reason, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind, SubjectState, Timestamp, Uid,
+    },
+};
+
+impl Store {
+    /// A subject of a tenant.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn subject(
+        &self,
+        tenant_uid: &Uid,
+        kind: SubjectKind,
+        reference: &SubjectRef,
+    ) -> Result<Option<Subject>> {
+        find(tenant_uid, kind, reference).one(&self.reader).await?.map(read).transpose()
+    }
+
+    /// A subject with its secrets in the slots `password` and `settings` that are not revoked, newest first.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn subject_with_secrets(
+        &self,
+        tenant_uid: &Uid,
+        kind: SubjectKind,
+        reference: &SubjectRef,
+    ) -> Result<Option<(Subject, Vec<Secret>)>> {
+        // One statement, so that subject and secrets are of one moment.
+        let live = secret::Relation::Subject.def().rev().on_condition(|_subject, secret| {
+            Condition::all().add(Expr::col((secret.clone(), secret::Column::Stage)).ne(Stage::Revoked.as_str())).add(
+                Expr::col((secret, secret::Column::Slot))
+                    .is_in([Slot::Password.to_stored(), Slot::Settings.to_stored()]),
+            )
+        });
+        let rows = find(tenant_uid, kind, reference)
+            .join(JoinType::LeftJoin, live)
+            .select_also(secret::Entity)
+            .order_by_desc(secret::Column::Version)
+            .all(&self.reader)
+            .await?;
+
+        let mut found = None;
+        let mut secrets = Vec::new();
+        for (subject, secret) in rows {
+            found = Some(subject);
+            secrets.extend(secret.map(read_secret).transpose()?);
+        }
+        found.map(|row| Ok((read(row)?, secrets))).transpose()
+    }
+
+    /// Adds a subject and its secrets.
+    ///
+    /// # Errors
+    /// Already exists (metadata `field`: `id`, `login`, or `lookup_key` where a token or API key is taken);
+    /// unavailable; outcome unknown.
+    pub async fn insert_subject(&self, subject: Subject, secrets: Vec<Secret>, record: Record) -> Result<()> {
+        let attributes = serde_json::to_string(&subject.attributes).map_err(Error::internal)?;
+        self.run(InsertSubject { subject, attributes, secrets, record }).await
+    }
+
+    /// Changes a subject and returns it as it is then.
+    ///
+    /// # Errors
+    /// Concurrent change, where the subject has another version by now; already exists (metadata `field`: `login`, or
+    /// `lookup_key` where a token or API key is taken); unavailable; outcome unknown.
+    pub async fn change_subject(&self, change: SubjectChange, record: Record) -> Result<Subject> {
+        self.run(ChangeSubject { change, record }).await
+    }
+}
+
+fn find(tenant_uid: &Uid, kind: SubjectKind, reference: &SubjectRef) -> Select<subject::Entity> {
+    let name = match reference {
+        SubjectRef::Id(id) => subject::Column::ExternalId.eq(id.as_str()),
+        SubjectRef::Login(login) => subject::Column::Login.eq(login.as_str()),
+    };
+    subject::Entity::find()
+        .filter(subject::Column::TenantUid.eq(tenant_uid.as_str()))
+        .filter(subject::Column::Kind.eq(kind.as_str()))
+        .filter(name)
+}
+
+/// The subject in a row.
+pub(super) fn read(row: subject::Model) -> Result<Subject> {
+    let broken = |column| unreadable("subject", &row.uid, column);
+    let kind = SubjectKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind).ok_or_else(|| broken("kind"))?;
+    let state =
+        SubjectState::ALL.into_iter().find(|state| state.as_str() == row.state).ok_or_else(|| broken("state"))?;
+    let id = ResourceId::parse(&row.external_id).ok_or_else(|| broken("external_id"))?;
+    // The parser's own words are not passed on: they may quote a value.
+    let attributes = serde_json::from_str(&row.attributes).map_err(|_quotes| broken("attributes"))?;
+    Ok(Subject {
+        uid: Uid::from_stored(row.uid),
+        tenant_uid: Uid::from_stored(row.tenant_uid),
+        kind,
+        id,
+        login: row.login,
+        state,
+        attributes,
+        version: row.version,
+        create_time: Timestamp::from_micros(row.create_time),
+        update_time: Timestamp::from_micros(row.update_time),
+    })
+}
+
+struct InsertSubject {
+    subject: Subject,
+    attributes: String,
+    secrets: Vec<Secret>,
+    record: Record,
+}
+
+impl Command for InsertSubject {
+    const NAME: &'static str = "insert_subject";
+    type Output = ();
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        let subject = &self.subject;
+        let row = subject::Model {
+            uid: subject.uid.to_string(),
+            tenant_uid: subject.tenant_uid.to_string(),
+            kind: subject.kind.as_str().to_owned(),
+            external_id: subject.id.to_string(),
+            login: subject.login.clone(),
+            state: subject.state.as_str().to_owned(),
+            attributes: self.attributes.clone(),
+            version: subject.version,
+            create_time: subject.create_time.micros(),
+            update_time: subject.update_time.micros(),
+        };
+        subject::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+        for secret in &self.secrets {
+            insert(transaction, &subject.uid, secret).await?;
+        }
+        append(transaction, &self.record).await
+    }
+}
+
+struct ChangeSubject {
+    change: SubjectChange,
+    record: Record,
+}
+
+impl Command for ChangeSubject {
+    const NAME: &'static str = "change_subject";
+    type Output = Subject;
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Subject, Failure> {
+        let SubjectChange { subject_uid, expected_version, login, secrets, time } = &self.change;
+        let mut update = subject::Entity::update_many()
+            .col_expr(subject::Column::Version, Expr::col(subject::Column::Version).add(1))
+            .col_expr(subject::Column::UpdateTime, Expr::value(time.micros()))
+            .filter(subject::Column::Uid.eq(subject_uid.as_str()))
+            .filter(subject::Column::Version.eq(*expected_version));
+        if let Some(login) = login {
+            update = update.col_expr(subject::Column::Login, Expr::value(login.as_str()));
+        }
+        if update.exec(transaction).await?.rows_affected == 0 {
+            return Err(concurrent_change().into());
+        }
+
+        for change in secrets {
+            match change {
+                SecretChange::Replace(secret) => {
+                    revoke(transaction, subject_uid, &secret.slot, *time).await?;
+                    insert(transaction, subject_uid, secret).await?;
+                }
+                SecretChange::Revoke(slot) => revoke(transaction, subject_uid, slot, *time).await?,
+            }
+        }
+        append(transaction, &self.record).await?;
+
+        let row = subject::Entity::find_by_id(subject_uid.as_str()).one(transaction).await?;
+        Ok(row.map(read).transpose()?.ok_or_else(concurrent_change)?)
+    }
+}
+
+fn concurrent_change() -> Error {
+    Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; read it again and decide anew")
+}

@@ -1,0 +1,165 @@
+//! Tenants: found by whatever a request calls them, and added with all that they need to work.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, JoinType,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select,
+};
+
+use super::{
+    Store,
+    audit::append,
+    data_key::insert_primary,
+    entity::{jwt_issuer, tenant, tenant_alias},
+    error::{Failure, unreadable},
+    transaction::Command,
+};
+use crate::{
+    audit::Record,
+    domain::{
+        Dialect, Error, ResourceId, Result, Tenant, TenantRef, Timestamp, Uid, WrappedKey,
+        tenant::{Alias, alias_name},
+    },
+};
+
+impl Store {
+    /// A tenant by how a request names it; `own` is what `-` stands for.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn tenant(&self, reference: &TenantRef, own: &Uid) -> Result<Option<Tenant>> {
+        let query = match reference {
+            TenantRef::Id(id) => tenant::Entity::find().filter(tenant::Column::ExternalId.eq(id.as_str())),
+            TenantRef::Own => tenant::Entity::find().filter(tenant::Column::Uid.eq(own.as_str())),
+            TenantRef::Alias(alias) => tenant::Entity::find()
+                .join_rev(JoinType::InnerJoin, tenant_alias::Relation::Tenant.def())
+                .filter(tenant_alias::Column::Dialect.eq(alias.dialect.as_str()))
+                .filter(tenant_alias::Column::Name.eq(alias.name.as_str())),
+        };
+        Ok(self.tenants(query).await?.pop())
+    }
+
+    /// At most `limit` tenants in the order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn list_tenants(&self, after: Option<&ResourceId>, limit: u64) -> Result<Vec<Tenant>> {
+        let mut query = tenant::Entity::find().order_by_asc(tenant::Column::ExternalId).limit(limit);
+        if let Some(after) = after {
+            query = query.filter(tenant::Column::ExternalId.gt(after.as_str()));
+        }
+        self.tenants(query).await
+    }
+
+    /// The tenants that believe this `iss`.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn tenants_of_issuer(&self, issuer: &str) -> Result<Vec<Tenant>> {
+        let query = tenant::Entity::find()
+            .join_rev(JoinType::InnerJoin, jwt_issuer::Relation::Tenant.def())
+            .filter(jwt_issuer::Column::Issuer.eq(issuer))
+            .order_by_asc(tenant::Column::ExternalId);
+        self.tenants(query).await
+    }
+
+    /// Adds a tenant with its aliases, issuers and first data key.
+    ///
+    /// # Errors
+    /// Already exists (metadata `field`: `tenant.tenant_id` or `tenant.aliases`); unavailable; outcome unknown.
+    pub async fn insert_tenant(&self, tenant: Tenant, key: WrappedKey, record: Record) -> Result<()> {
+        let settings = serde_json::to_string(&tenant.settings).map_err(Error::internal)?;
+        self.run(InsertTenant { tenant, settings, key, record }).await
+    }
+
+    async fn tenants(&self, query: Select<tenant::Entity>) -> Result<Vec<Tenant>> {
+        let rows = query.all(&self.reader).await?;
+        self.with_aliases(rows).await
+    }
+
+    /// The tenants in these rows, with their aliases in the order they were given.
+    pub(super) async fn with_aliases(&self, rows: Vec<tenant::Model>) -> Result<Vec<Tenant>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let aliases = tenant_alias::Entity::find()
+            .filter(tenant_alias::Column::TenantUid.is_in(rows.iter().map(|row| row.uid.as_str())))
+            .order_by_asc(tenant_alias::Column::Position)
+            .all(&self.reader)
+            .await?;
+        let mut by_tenant = HashMap::<String, Vec<Alias>>::new();
+        for row in aliases {
+            let alias = Dialect::parse(&row.dialect)
+                .zip(alias_name(&row.name))
+                .map(|(dialect, name)| Alias { dialect, name })
+                .ok_or_else(|| unreadable("tenant_alias", &row.tenant_uid, "dialect or name"))?;
+            by_tenant.entry(row.tenant_uid).or_default().push(alias);
+        }
+        rows.into_iter()
+            .map(|row| {
+                let aliases = by_tenant.remove(&row.uid).unwrap_or_default();
+                read(row, aliases)
+            })
+            .collect()
+    }
+}
+
+fn read(row: tenant::Model, aliases: Vec<Alias>) -> Result<Tenant> {
+    let id = ResourceId::parse(&row.external_id).ok_or_else(|| unreadable("tenant", &row.uid, "external_id"))?;
+    // The parser's own words are not passed on: they may quote a value.
+    let settings = serde_json::from_str(&row.settings).map_err(|_quotes| unreadable("tenant", &row.uid, "settings"))?;
+    Ok(Tenant {
+        uid: Uid::from_stored(row.uid),
+        id,
+        aliases,
+        settings,
+        version: row.version,
+        create_time: Timestamp::from_micros(row.create_time),
+        update_time: Timestamp::from_micros(row.update_time),
+    })
+}
+
+struct InsertTenant {
+    tenant: Tenant,
+    settings: String,
+    key: WrappedKey,
+    record: Record,
+}
+
+impl Command for InsertTenant {
+    const NAME: &'static str = "insert_tenant";
+    type Output = ();
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        let tenant = &self.tenant;
+        let row = tenant::Model {
+            uid: tenant.uid.to_string(),
+            external_id: tenant.id.to_string(),
+            settings: self.settings.clone(),
+            version: tenant.version,
+            create_time: tenant.create_time.micros(),
+            update_time: tenant.update_time.micros(),
+        };
+        tenant::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+
+        let aliases = (0..).zip(&tenant.aliases).map(|(position, alias)| tenant_alias::ActiveModel {
+            dialect: Set(alias.dialect.as_str().to_owned()),
+            name: Set(alias.name.clone()),
+            tenant_uid: Set(tenant.uid.to_string()),
+            position: Set(position),
+        });
+        tenant_alias::Entity::insert_many(aliases).exec_without_returning(transaction).await?;
+
+        // An issuer may be listed with several keys.
+        let issuers: BTreeSet<&str> = tenant.settings.jwt_issuers.iter().map(|known| known.issuer.as_str()).collect();
+        let issuers = issuers.into_iter().map(|issuer| jwt_issuer::ActiveModel {
+            tenant_uid: Set(tenant.uid.to_string()),
+            issuer: Set(issuer.to_owned()),
+        });
+        jwt_issuer::Entity::insert_many(issuers).exec_without_returning(transaction).await?;
+
+        insert_primary(transaction, &self.key, tenant.create_time).await?;
+        append(transaction, &self.record).await
+    }
+}

@@ -1,0 +1,103 @@
+//! Running commands: one named transaction each, in a task of its own, tried again where the database asks for it.
+//!
+//! A request's future is dropped when its client goes away, and a `begin` that is dropped in flight leaves PostgreSQL's
+//! pooled connection inside a transaction for its next borrower (sqlx 0.9.0). So no transaction is begun elsewhere.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
+
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
+use tracing::Instrument as _;
+
+use super::{
+    Store,
+    error::{Failure, outcome_unknown},
+};
+use crate::domain::{Error, Result};
+
+/// How often a transaction is tried.
+const ATTEMPTS: u32 = 5;
+
+/// A change of the database as data: what it needs is its own, so it can be tried again.
+pub(super) trait Command: Send + Sync + 'static {
+    /// Its name in logs.
+    const NAME: &'static str;
+    /// What it answers.
+    type Output: Send + 'static;
+
+    /// Does it, within the transaction.
+    fn apply(&self, transaction: &DatabaseTransaction) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+}
+
+impl Store {
+    /// Runs a command to its end, also when the caller no longer waits.
+    pub(super) async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
+        let writer = self.writer.clone();
+        in_own_task(C::NAME, async move {
+            let mut attempt = 1;
+            loop {
+                match try_once(&writer, &command).await {
+                    Err(failure) if failure.is_transient() && attempt < ATTEMPTS => {
+                        tracing::debug!(attempt, "the database asks to try again");
+                        tokio::time::sleep(backoff(attempt)).await;
+                        attempt += 1;
+                    }
+                    outcome => {
+                        tracing::debug!(attempt, committed = outcome.is_ok(), "ended");
+                        return outcome;
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Runs to its end in a task of its own, under its name.
+async fn in_own_task<T: Send + 'static>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T> {
+    let span = tracing::debug_span!("store", command = name);
+    match tokio::spawn(work.instrument(span)).await {
+        Ok(outcome) => outcome.map_err(Error::from),
+        // Either the runtime stops, or there is a bug; the transaction may have been at its commit.
+        Err(error) => Err(outcome_unknown(format!("{name} did not end: {error}"))),
+    }
+}
+
+/// Begins a transaction that will write.
+async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, Failure> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    Ok(writer.begin_with_options(options).await?)
+}
+
+async fn try_once<C: Command>(writer: &DatabaseConnection, command: &C) -> Result<C::Output, Failure> {
+    let transaction = begin(writer).await?;
+    match command.apply(&transaction).await {
+        Ok(output) => {
+            transaction.commit().await.map_err(Failure::of_commit)?;
+            Ok(output)
+        }
+        Err(failure) => {
+            // Where it fails the connection is broken, and the server rolls back by itself.
+            if let Err(error) = transaction.rollback().await {
+                tracing::debug!(%error, "no answer to a rollback");
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// A few milliseconds, longer each time, and never the same for two that met.
+fn backoff(attempt: u32) -> Duration {
+    let jitter = RandomState::new().hash_one(attempt) % 4_000;
+    Duration::from_micros((1_000 + jitter) * u64::from(attempt))
+}
