@@ -1,13 +1,36 @@
 //! The composition root: builds the parts, starts them, says when they are ready, drains and stops them.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Identity, ServerTlsConfig};
+use tonic_health::server::HealthReporter;
 
 use crate::{
-    crypto::HasherOptions,
-    domain::{Clock, Entropy},
-    store::StoreOptions,
+    api,
+    crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
+    domain::{Clock, Entropy, Error, Reason, Timestamp},
+    listen::{Incoming, Limits},
+    ops::Ops,
+    store::{Store, StoreOptions},
+};
+
+/// Bounds on connections, where tonic has none.
+const LIMITS: Limits = Limits {
+    // HTTP/2's preface (RFC 9113 section 3.4).
+    first_bytes: 24,
+    first_bytes_within: Duration::from_secs(5),
+    idle: Duration::from_mins(10),
+    connections: 1_024,
+    connections_per_peer: 64,
 };
 
 /// What a service needs to start.
@@ -42,13 +65,24 @@ impl Environment {
     /// The system's clock and random numbers.
     #[must_use]
     pub fn system() -> Self {
-        todo!()
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
     }
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Environment")
+    }
+}
+
+/// The system's clock.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "the one clock")]
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(0).plus(since)
     }
 }
 
@@ -63,7 +97,7 @@ pub enum StartError {
     #[error("{0}")]
     Store(String),
     #[error("cannot listen on {address}: {cause}")]
-    Listen { address: SocketAddr, cause: std::io::Error },
+    Listen { address: SocketAddr, cause: io::Error },
 }
 
 /// Makes a new installation in an empty database: migrations, the tenant `system`, its caller `admin` with the
@@ -72,12 +106,30 @@ pub enum StartError {
 /// # Errors
 /// Where keyring or database are missing or unreadable, or the database already holds an installation.
 pub async fn initialise(options: &ServiceOptions, environment: &Environment) -> Result<SecretString, StartError> {
-    let _ = (options, environment);
-    todo!()
+    let (store, ops) = build(options, environment, true).await?;
+    let token = ops.initialise().await;
+    ops.close().await;
+    store.close().await;
+    token.map_err(|error| match error.reason() {
+        Reason::AlreadyExists => StartError::Store(
+            "the database already holds an installation: use it with rekey serve, or name another database".to_owned(),
+        ),
+        _ => store_error(&error),
+    })
 }
 
 /// A service that runs.
-pub struct Service {/* … */}
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    drain: Duration,
+    store: Store,
+    ops: Ops,
+    reporter: HealthReporter,
+    stopping: CancellationToken,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    watch: JoinHandle<()>,
+}
 
 impl Service {
     /// Starts: checks everything, then opens the port; ready when it returns. Pending migrations are applied where
@@ -86,18 +138,93 @@ impl Service {
     /// # Errors
     /// Where a part is missing, unreadable, of the wrong mode or taken.
     pub async fn start(options: ServiceOptions, environment: Environment, migrate: bool) -> Result<Self, StartError> {
-        let _ = (options, environment, migrate);
-        todo!()
+        let (store, ops) = build(&options, &environment, migrate).await?;
+        let mut server = api::server(&ops);
+        if let Some((certificate, key)) = &options.tls {
+            let read = |path: &PathBuf| {
+                std::fs::read(path).map_err(|cause| StartError::Config(format!("cannot read {}: {cause}", path.display())))
+            };
+            let identity = Identity::from_pem(read(certificate)?, read(key)?);
+            let tls = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(5));
+            server = server
+                .tls_config(tls)
+                .map_err(|cause| StartError::Config(format!("certificate and key do not fit TLS: {cause}")))?;
+        }
+        let routes = api::routes(&ops, options.reflection).map_err(|cause| StartError::Config(cause.to_string()))?;
+        let (reporter, health) = tonic_health::server::health_reporter();
+        api::health::refresh(&ops, &reporter).await;
+        let listen = |cause| StartError::Listen { address: options.listen, cause };
+        let incoming = Incoming::bind(options.listen, LIMITS).await.map_err(listen)?;
+
+        let address = incoming.address();
+        let stopping = CancellationToken::new();
+        let stop = stopping.clone().cancelled_owned();
+        let routes = routes.add_service(health);
+        let server = tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
+        let watch = tokio::spawn(api::health::watch(ops.clone(), reporter.clone()));
+        tracing::info!(%address, "ready");
+        Ok(Self { address, drain: options.drain, store, ops, reporter, stopping, server, watch })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
 
     /// Not ready, no new connections, running calls finish within the drain time, the store closes.
-    pub async fn stop(self) {
-        todo!()
+    ///
+    /// A connection that never says anything keeps tonic from ending; past the drain time it is cut off.
+    pub async fn stop(mut self) {
+        self.watch.abort();
+        api::health::not_serving(&self.reporter).await;
+        self.stopping.cancel();
+        match tokio::time::timeout(self.drain, &mut self.server).await {
+            Ok(ended) => tracing::info!(ok = matches!(ended, Ok(Ok(()))), "stopped"),
+            Err(_) => {
+                tracing::warn!("connections were cut off: they did not end in time");
+                self.server.abort();
+            }
+        }
+        self.ops.close().await;
+        self.store.close().await;
+    }
+}
+
+/// The parts, in the order in which they can fail: keys, hashing, database.
+async fn build(
+    options: &ServiceOptions,
+    environment: &Environment,
+    migrate: bool,
+) -> Result<(Store, Ops), StartError> {
+    let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
+    let Environment { clock, entropy } = environment.clone();
+    let hasher = Hasher::start(options.hasher, Arc::clone(&entropy)).map_err(StartError::Config)?;
+    let store = Store::connect(&options.store).await.map_err(|error| store_error(&error))?;
+    if migrate {
+        store.migrate().await.map_err(|error| store_error(&error))?;
+    } else if store.pending_migrations().await.map_err(|error| store_error(&error))? > 0 {
+        let fix = "the database lacks migrations: run rekey migrate (or rekey init, if it is new)";
+        return Err(StartError::Store(fix.to_owned()));
+    }
+    let needed = store.wrapping_keys_in_use().await.map_err(|error| store_error(&error))?;
+    let has = keyring.wrapping_key_ids();
+    let missing: Vec<&str> = needed.iter().map(String::as_str).filter(|id| !has.contains(id)).collect();
+    if !missing.is_empty() {
+        return Err(StartError::Keyring(format!(
+            "the keyring {} lacks keys that the database needs: {}. Use the keyring the database was made with",
+            options.keyring_file.display(),
+            missing.join(", "),
+        )));
+    }
+    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher, clock, entropy);
+    Ok((store, ops))
+}
+
+/// An operator may read the cause: it is the driver's short text.
+fn store_error(error: &Error) -> StartError {
+    match error.cause() {
+        Some(cause) => StartError::Store(format!("{error}: {cause}")),
+        None => StartError::Store(error.to_string()),
     }
 }

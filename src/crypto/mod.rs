@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of databases and the network. One provider, aws-lc, beneath everything but Argon2.
 
+mod aead;
 pub mod entropy;
 pub mod envelope;
 pub mod hasher;

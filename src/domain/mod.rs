@@ -3,6 +3,7 @@
 //! Pure. No async, no I/O, no clock, no ambient randomness, no serde on secrets: time and randomness are arguments.
 //! One noun, one file; what a noun is in the database is in `store`, on the wire in `api`, under the same name.
 
+mod blocklist;
 pub mod entropy;
 pub mod error;
 pub mod generator;

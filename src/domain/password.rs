@@ -3,11 +3,14 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{UnicodeNormalization as _, char::is_public_assigned};
 use zeroize::Zeroizing;
 
 /// A password or other secret in the one form that is hashed, sealed and compared: NFC (NIST SP 800-63B-4 section
-/// 3.1.1.2), at most [`Password::MAX_BYTES`], without U+0000, never truncated.
+/// 3.1.1.2), at most [`Password::MAX_BYTES`], without U+0000 and code points that Unicode has not assigned, never truncated.
+///
+/// NFC may yet change for an unassigned code point, and what was hashed before would then never match again; hence
+/// NIST's "stabilized strings". ASCII is its own NFC.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
@@ -18,7 +21,7 @@ impl Password {
     /// Normalises a secret.
     ///
     /// # Errors
-    /// A sentence that names the rule and not the secret: empty, too long, or with U+0000.
+    /// A sentence that names the rule and not the secret: empty, too long, or with a code point that is refused.
     pub fn parse(text: String) -> Result<Self, &'static str> {
         let text = Zeroizing::new(text);
         if text.is_empty() {
@@ -30,10 +33,16 @@ impl Password {
         if text.contains('\0') {
             return Err("must not contain U+0000");
         }
-        let normalised: String = text.nfc().collect();
-        if normalised.len() > Self::MAX_BYTES {
+        if !text.chars().all(|character| is_public_assigned(character) || is_private_use(character)) {
+            return Err("must not contain code points that Unicode has not assigned");
+        }
+        // Measured first: a string that grows, or shrinks at the end, leaves pieces of the secret behind.
+        let length = text.nfc().map(char::len_utf8).sum();
+        if length > Self::MAX_BYTES {
             return Err("must have at most 65536 bytes");
         }
+        let mut normalised = String::with_capacity(length);
+        normalised.extend(text.nfc());
         Ok(Self(normalised.into()))
     }
 
@@ -45,13 +54,88 @@ impl Password {
 
     /// Its length in Unicode code points.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "only counts")]
     pub fn length(&self) -> usize {
         self.0.expose_secret().chars().count()
     }
 }
 
+/// Without meaning for Unicode, and so without a decomposition, now and ever.
+fn is_private_use(character: char) -> bool {
+    matches!(character, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{ffffd}' | '\u{100000}'..='\u{10fffd}')
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password([redacted])")
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests compare cleartext")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, &'static str> {
+        Password::parse(text.to_owned()).map(|password| password.secret().expose_secret().to_owned())
+    }
+
+    #[test]
+    fn two_ways_to_write_a_character_are_one_password() {
+        assert_eq!(parse("e\u{301}"), Ok("\u{e9}".to_owned()));
+        assert_eq!(parse("\u{e9}"), Ok("\u{e9}".to_owned()));
+        assert_eq!(parse("\u{212b}"), Ok("\u{c5}".to_owned()));
+        assert_eq!(parse("\u{1112}\u{1161}\u{11ab}"), Ok("\u{d55c}".to_owned()));
+        assert_eq!(parse("q\u{307}\u{323}"), Ok("q\u{323}\u{307}".to_owned()));
+    }
+
+    #[test]
+    fn what_only_looks_alike_stays_apart() {
+        assert_eq!(parse("\u{fb01}"), Ok("\u{fb01}".to_owned()));
+        assert_eq!(parse("\u{ff21}"), Ok("\u{ff21}".to_owned()));
+        assert_eq!(parse(" a  b "), Ok(" a  b ".to_owned()));
+    }
+
+    #[test]
+    fn empty_too_long_null_and_unassigned_are_refused_by_rule() {
+        assert!(parse("").unwrap_err().contains("at least one"));
+        assert!(parse("a\0b").unwrap_err().contains("U+0000"));
+        assert!(parse("a\u{378}").unwrap_err().contains("assigned"));
+        assert!(parse("a\u{ffff}").unwrap_err().contains("assigned"));
+        assert_eq!(parse("\u{e000}\u{10fffd}"), Ok("\u{e000}\u{10fffd}".to_owned()));
+        assert!(parse(&"a".repeat(Password::MAX_BYTES)).is_ok());
+        assert!(parse(&"a".repeat(Password::MAX_BYTES + 1)).unwrap_err().contains("65536 bytes"));
+        // A composition exclusion: 4 bytes become 8.
+        assert!(parse(&"\u{1d160}".repeat(Password::MAX_BYTES / 4)).unwrap_err().contains("65536 bytes"));
+    }
+
+    #[test]
+    fn a_length_is_in_code_points_after_normalisation() {
+        let length = |text: &str| Password::parse(text.to_owned()).unwrap().length();
+        assert_eq!(length(&"\u{1F600}".repeat(15)), 15);
+        assert_eq!(length(&"e\u{301}".repeat(15)), 15);
+        assert_eq!(length(&"q\u{307}".repeat(15)), 30);
+        assert_eq!(length("abc"), 3);
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Password::parse("sentinel".to_owned())), "Ok(Password([redacted]))");
+    }
+
+    proptest! {
+        #[test]
+        fn a_normalised_password_stays_as_it_is(text in ".{1,40}") {
+            if let Ok(once) = parse(&text) {
+                prop_assert_eq!(parse(&once), Ok(once));
+            }
+        }
+
+        #[test]
+        fn ascii_stays_as_it_is(text in "[ -~]{1,128}") {
+            prop_assert_eq!(parse(&text), Ok(text.clone()));
+        }
     }
 }

@@ -36,8 +36,9 @@ impl Ops {
             Source::Generate(length) => {
                 let length = length.unwrap_or(policy.generated_length);
                 let most = policy.max_length.min(Policy::MAX_GENERATED_LENGTH);
-                if !(policy.min_length..=most).contains(&length) {
-                    let rule = format!("must be from {} to {most} under the tenant's policy", policy.min_length);
+                let least = policy.min_length.max(Policy::MIN_GENERATED_LENGTH.min(most));
+                if !(least..=most).contains(&length) {
+                    let rule = format!("must be from {least} to {most} under the tenant's policy");
                     return Err(Error::policy(vec![Violation::new("generate.length", rule)]));
                 }
                 Ok((generator::generate(policy, length, &*self.entropy), true))
