@@ -48,7 +48,10 @@ async fn a_generated_token_proves_its_caller_until_it_is_revoked() {
     let mut callers = rekey.clients(&made.token).callers;
     let me = callers.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner();
     assert_eq!((me.tenant_id.as_str(), me.caller_id.as_str()), ("acme", "portal"));
-    assert_eq!((me.permissions.as_slice(), me.credential_kind()), (&["users:verify".to_owned()][..], CredentialKind::ApiToken));
+    assert_eq!(
+        (me.permissions.as_slice(), me.credential_kind()),
+        (&["users:verify".to_owned()][..], CredentialKind::ApiToken)
+    );
 
     let request = RevokeApiTokenRequest {
         tenant_id: "acme".to_owned(),
@@ -71,7 +74,8 @@ async fn a_given_token_proves_its_caller_and_is_taken_once() {
     assert!(made.token.is_empty(), "what the caller knows is not repeated");
     assert_eq!(who(&rekey, given).await, Ok("portal".to_owned()));
     assert_eq!(who(&rekey, &given.to_uppercase()).await, Err("CREDENTIAL_INVALID".to_owned()));
-    let again = rekey.admin().callers.create_api_token(CreateApiTokenRequest { token: given.to_owned(), ..token() }).await;
+    let again =
+        rekey.admin().callers.create_api_token(CreateApiTokenRequest { token: given.to_owned(), ..token() }).await;
     assert_eq!(again.unwrap_err().message(), "token is taken");
     for bad in ["short", "with a space in the middle", "ünicode-is-not-printing-ascii"] {
         let request = CreateApiTokenRequest { token: bad.to_owned(), ..token() };
@@ -88,7 +92,8 @@ async fn an_expired_token_is_told_so_and_when() {
     assert_eq!(who(&rekey, &made.token).await, Ok("portal".to_owned()));
     rekey.clock.advance(Duration::from_mins(2));
     assert_eq!(who(&rekey, &made.token).await, Err("CREDENTIAL_EXPIRED".to_owned()));
-    let refused = rekey.admin().callers.create_api_token(CreateApiTokenRequest { expire_time, ..token() }).await.unwrap_err();
+    let refused =
+        rekey.admin().callers.create_api_token(CreateApiTokenRequest { expire_time, ..token() }).await.unwrap_err();
     assert_eq!(fields(&refused), ["expire_time"], "what has passed cannot be asked for");
 }
 

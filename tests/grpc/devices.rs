@@ -56,11 +56,8 @@ async fn verifies(clients: &Clients, subject: Subject, password: &str) -> bool {
 async fn user_name_and_password_are_set_together_or_each_alone() {
     let (_rekey, mut clients) = with_device().await;
     let given = |password: &str| Some(SecretSource::Password(password.to_owned()));
-    let both = ResetAuthenticationRequest {
-        user_name: Some("device02".to_owned()),
-        secret_source: given(SECOND),
-        ..reset()
-    };
+    let both =
+        ResetAuthenticationRequest { user_name: Some("device02".to_owned()), secret_source: given(SECOND), ..reset() };
     let answer = clients.devices.reset_authentication(both).await.unwrap().into_inner();
     let authentication = answer.authentication.unwrap();
     assert_eq!((authentication.user_name.as_str(), authentication.password.as_str()), ("device02", SECOND));
@@ -98,11 +95,8 @@ async fn to_see_a_kept_password_takes_the_permission_to_reveal() {
     let (rekey, _) = with_device().await;
     let token = rekey.make_caller("plant", &["devices:resetAuthentication"]).await;
     let mut clients = rekey.clients(&token);
-    let request = ResetAuthenticationRequest {
-        user_name: Some("device02".to_owned()),
-        return_current_password: true,
-        ..reset()
-    };
+    let request =
+        ResetAuthenticationRequest { user_name: Some("device02".to_owned()), return_current_password: true, ..reset() };
     let refused = clients.devices.reset_authentication(request).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
     assert_eq!(reveal(&rekey.admin()).await.user_name, "device01", "nothing was half done");

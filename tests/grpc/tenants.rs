@@ -48,7 +48,10 @@ async fn answers_hold_the_policies_that_are_in_force() {
     let made = rekey.make_tenant(Tenant { user_policy: Some(user_policy), ..Tenant::default() }).await;
     let user = made.user_policy.unwrap();
     assert_eq!((user.preset(), user.min_length, user.max_length), (PolicyPreset::Nist, Some(20), Some(128)));
-    assert_eq!((user.blocklist, user.required_classes().collect::<Vec<_>>()), (Some(true), vec![CharacterClass::Digit]));
+    assert_eq!(
+        (user.blocklist, user.required_classes().collect::<Vec<_>>()),
+        (Some(true), vec![CharacterClass::Digit])
+    );
     let device = made.device_policy.unwrap();
     assert_eq!((device.preset(), device.min_length, device.max_length), (PolicyPreset::Roma, Some(16), Some(32)));
     let integration = made.integration_policy.unwrap();
@@ -64,7 +67,11 @@ async fn everything_wrong_with_a_tenant_is_told_at_once() {
         user_policy: Some(SecretPolicy { min_length: Some(4), ..SecretPolicy::default() }),
         jwt_issuers: vec![JwtIssuer {
             public_key_pem: "no key".to_owned(),
-            scope_grants: vec![ScopeGrant { scope: "s".to_owned(), permission: "users:fly".to_owned(), ..Default::default() }],
+            scope_grants: vec![ScopeGrant {
+                scope: "s".to_owned(),
+                permission: "users:fly".to_owned(),
+                ..Default::default()
+            }],
             ..JwtIssuer::default()
         }],
         ..Tenant::default()

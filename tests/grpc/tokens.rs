@@ -34,7 +34,8 @@ impl Issuer {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-        let pem = |kind: &str, der: &[u8]| format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", BASE64.encode(der));
+        let pem =
+            |kind: &str, der: &[u8]| format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", BASE64.encode(der));
         let key = EncodingKey::from_rsa_pem(pem("PRIVATE KEY", private.as_ref()).as_bytes()).unwrap();
         Self { key, public_pem: pem("PUBLIC KEY", public.as_ref()) }
     }
@@ -140,7 +141,7 @@ async fn only_the_issuers_own_fresh_and_whole_tokens_are_believed() {
     };
     let bad = [
         with("exp", json!("never")),
-        with("exp", json!(1e400_f64.min(f64::MAX))),
+        with("exp", json!(1e300)),
         with("exp", Value::Null),
         with("nbf", json!((START + 3_600).to_string())),
         with("nbf", json!(START + 3_600)),

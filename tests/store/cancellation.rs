@@ -51,7 +51,7 @@ pub(crate) async fn a_caller_that_goes_away_leaves_all_or_nothing(database: Data
         .iter()
         .map(|note| {
             let (store, note) = (database.store.clone(), note.clone());
-            tokio::spawn(async move { store.append_record(note).await })
+            tokio::spawn(async move { store.append_records(vec![note]).await })
         })
         .collect();
     for one in written {

@@ -308,7 +308,7 @@ pub(crate) async fn a_record_is_kept_in_full(database: Database) {
     note.outcome = Outcome::Failed;
     note.reason = Some(Reason::CurrentPasswordMismatch);
     "it's \"so\"".clone_into(&mut note.detail);
-    database.store.append_record(note.clone()).await.unwrap();
+    database.store.append_records(vec![note.clone()]).await.unwrap();
 
     for (column, expected) in [
         ("tenant_uid", note.tenant_uid.as_str()),
@@ -328,7 +328,7 @@ pub(crate) async fn a_record_is_kept_in_full(database: Database) {
 
     note.uid = new_uid();
     note.target = Target::Tenant("acme".to_owned());
-    database.store.append_record(note.clone()).await.unwrap();
+    database.store.append_records(vec![note.clone()]).await.unwrap();
     assert_eq!(database.raw.number("SELECT count(*) FROM audit WHERE target_kind = 'tenant'").await, 1);
 }
 
@@ -336,7 +336,7 @@ pub(crate) async fn a_change_without_its_record_does_not_happen(database: Databa
     let tenant = database.tenant("acme").await;
     let (user, password) = database.user(&tenant, "u1").await;
     let note = record(&tenant.uid);
-    database.store.append_record(note.clone()).await.unwrap();
+    database.store.append_records(vec![note.clone()]).await.unwrap();
 
     let error = database.store.change_subject(reset(&user, 1), note.clone()).await.unwrap_err();
     assert_eq!(why(&error), (Reason::Internal, None));

@@ -53,7 +53,7 @@ pub(crate) async fn a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_u
 pub(crate) async fn what_is_not_migrated_is_unavailable(database: Database) {
     database.raw.run("DROP TABLE audit_link").await;
     database.raw.run("DROP TABLE audit").await;
-    let error = database.store.append_record(record(&new_uid())).await.unwrap_err();
+    let error = database.store.append_records(vec![record(&new_uid())]).await.unwrap_err();
     assert_eq!(error.reason(), Reason::StoreUnavailable, "{error:?}");
     assert!(error.retry_delay().is_some());
     assert!(!error.message().contains("audit") && cause(&error).contains("audit"));
@@ -84,7 +84,7 @@ pub(crate) async fn a_closed_store_is_unavailable(database: Database) {
     assert_eq!(database.store.check().await.unwrap_err().reason(), Reason::StoreUnavailable);
     let found = database.store.tenant(&TenantRef::Id(id("acme")), &new_uid()).await;
     assert_eq!(found.unwrap_err().reason(), Reason::StoreUnavailable);
-    let error = database.store.append_record(record(&new_uid())).await.unwrap_err();
+    let error = database.store.append_records(vec![record(&new_uid())]).await.unwrap_err();
     assert_eq!(error.reason(), Reason::StoreUnavailable);
 }
 
@@ -126,13 +126,13 @@ async fn postgres_is_asked_again_where_it_could_not_serialise() {
         .await;
     let mut note = record(&new_uid());
     "3".clone_into(&mut note.detail);
-    database.store.append_record(note.clone()).await.unwrap();
+    database.store.append_records(vec![note.clone()]).await.unwrap();
     assert_eq!(database.raw.records(&note.uid).await, 1);
 
     // It is not asked for ever.
     note.uid = new_uid();
     "1000".clone_into(&mut note.detail);
-    let error = database.store.append_record(note.clone()).await.unwrap_err();
+    let error = database.store.append_records(vec![note.clone()]).await.unwrap_err();
     assert_eq!(error.reason(), Reason::StoreUnavailable);
     assert_eq!(database.raw.records(&note.uid).await, 0);
 }
@@ -153,12 +153,12 @@ async fn the_store_recovers_when_postgres_drops_its_connections() {
                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
     assert!(database.raw.number(drop_all).await > 0);
     for _ in 0..8 {
-        match database.store.append_record(record(&new_uid())).await {
+        match database.store.append_records(vec![record(&new_uid())]).await {
             Ok(()) => return,
             Err(error) => assert_eq!(error.reason(), Reason::StoreUnavailable, "{error:?}"),
         }
     }
-    database.store.append_record(record(&new_uid())).await.unwrap();
+    database.store.append_records(vec![record(&new_uid())]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +176,7 @@ async fn postgres_is_given_its_time_outs() {
              CREATE TRIGGER look AFTER INSERT ON audit FOR EACH ROW EXECUTE FUNCTION look();",
         )
         .await;
-    database.store.append_record(record(&new_uid())).await.unwrap();
+    database.store.append_records(vec![record(&new_uid())]).await.unwrap();
     assert_eq!(database.raw.text("SELECT settings FROM seen").await.as_deref(), Some("5s 2s 10s"));
 }
 
@@ -187,7 +187,7 @@ async fn a_read_only_postgres_fails_the_check() {
     database.raw.run(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
     let store = Store::connect(&database.options).await.unwrap();
     assert_eq!(store.check().await.unwrap_err().reason(), Reason::StoreUnavailable);
-    let error = store.append_record(record(&new_uid())).await.unwrap_err();
+    let error = store.append_records(vec![record(&new_uid())]).await.unwrap_err();
     assert_eq!(error.reason(), Reason::StoreUnavailable);
 }
 

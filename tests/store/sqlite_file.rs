@@ -35,7 +35,7 @@ async fn the_writer_is_durable_strict_and_thorough() {
              END;",
         )
         .await;
-    database.store.append_record(record(&new_uid())).await.unwrap();
+    database.store.append_records(vec![record(&new_uid())]).await.unwrap();
     for (name, expected) in
         [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1"), ("secure_delete", "1")]
     {
@@ -79,7 +79,7 @@ async fn a_writer_in_another_process_is_waited_for() {
     let database = Database::sqlite().await;
     database.raw.run("BEGIN IMMEDIATE").await;
     let store = database.store.clone();
-    let waiting = tokio::spawn(async move { store.append_record(record(&new_uid())).await });
+    let waiting = tokio::spawn(async move { store.append_records(vec![record(&new_uid())]).await });
     tokio::task::yield_now().await;
     // Reading goes on meanwhile.
     assert!(database.store.list_tenants(None, 10).await.unwrap().is_empty());
