@@ -18,8 +18,8 @@ use crate::{
     proto::{
         self, CheckAccessRequest, CheckAccessResponse, CreateApiTokenRequest, CreateApiTokenResponse,
         CreateCallerRequest, CreateCallerResponse, CreateSigningKeyRequest, CreateSigningKeyResponse, CredentialKind,
-        RevokeApiTokenRequest, RevokeApiTokenResponse, RevokeSigningKeyRequest, RevokeSigningKeyResponse, WhoAmIRequest,
-        WhoAmIResponse, caller_service_server::CallerService,
+        RevokeApiTokenRequest, RevokeApiTokenResponse, RevokeSigningKeyRequest, RevokeSigningKeyResponse,
+        WhoAmIRequest, WhoAmIResponse, caller_service_server::CallerService,
     },
 };
 
@@ -187,7 +187,8 @@ impl CallerService for CallerApi {
             let mut fields = Fields::default();
             let path = format!("/{}", request.method.trim_start_matches('/'));
             let Some(rule) = rules::of(&path) else {
-                fields.refuse::<()>("method", "must be a method of this API, such as rekey.v1.UserService/ResetPassword");
+                fields
+                    .refuse::<()>("method", "must be a method of this API, such as rekey.v1.UserService/ResetPassword");
                 return Err(fields.error());
             };
             let subject_id = (!request.subject_id.is_empty()).then_some(request.subject_id.as_str());

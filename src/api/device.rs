@@ -53,7 +53,8 @@ impl DeviceService for DeviceApi {
             let (Some(tenant), Some(id), Some(user_name), Some(source)) = (tenant, id, user_name, source) else {
                 return Err(fields.error());
             };
-            let (device, password) = self.ops.create_device(call, CreateDevice { tenant, id, user_name, source }).await?;
+            let (device, password) =
+                self.ops.create_device(call, CreateDevice { tenant, id, user_name, source }).await?;
             let authentication = authentication(device.subject.login.clone(), Some(&password));
             Ok(CreateDeviceResponse { device: Some(device.into()), authentication: Some(authentication) })
         })

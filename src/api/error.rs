@@ -70,7 +70,8 @@ pub fn status(error: &Error, request_id: &str) -> Status {
     }
     let mut details = ErrorDetails::with_error_info(name, DOMAIN, metadata);
     if !error.violations().is_empty() {
-        let violation = |violation: &crate::domain::Violation| FieldViolation::new(&violation.field, &violation.description);
+        let violation =
+            |violation: &crate::domain::Violation| FieldViolation::new(&violation.field, &violation.description);
         details.set_bad_request(error.violations().iter().map(violation).collect::<Vec<_>>());
     }
     if let Some(delay) = error.retry_delay().or((code == Code::ResourceExhausted).then_some(Duration::from_secs(1))) {

@@ -128,9 +128,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
 
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
-    let good = |id: &&str| {
-        (1..=REQUEST_ID_LENGTH).contains(&id.len()) && id.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-    };
+    let good =
+        |id: &&str| (1..=REQUEST_ID_LENGTH).contains(&id.len()) && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     given.filter(good).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }
 

@@ -50,11 +50,13 @@ impl UserService for UserApi {
                 }
                 None => Some(None),
             };
-            let (Some(tenant), Some(id), Some(username), Some(state), Some(source)) = (tenant, id, username, state, source)
+            let (Some(tenant), Some(id), Some(username), Some(state), Some(source)) =
+                (tenant, id, username, state, source)
             else {
                 return Err(fields.error());
             };
-            let (user, generated) = self.ops.create_user(call, CreateUser { tenant, id, username, state, source }).await?;
+            let (user, generated) =
+                self.ops.create_user(call, CreateUser { tenant, id, username, state, source }).await?;
             let generated_password = generated.as_ref().map(secret_text).unwrap_or_default();
             Ok(CreateUserResponse { user: Some(user.into()), generated_password })
         })

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{
-        Error, Password, Permission, ResourceId, Result, SubjectState, TenantRef, Timestamp, Violation,
-    },
+    domain::{Error, Password, Permission, ResourceId, Result, SubjectState, TenantRef, Timestamp, Violation},
     ops::{Settings, Source},
     proto,
     store::SubjectRef,

@@ -38,7 +38,8 @@ pub(super) async fn run(config: Config, if_missing: bool) -> Result<(), Failure>
             output::say("There is an installation: it is left alone.");
             return Ok(());
         }
-        let sentence = "the database holds an installation already: start it with rekey serve, or name another database";
+        let sentence =
+            "the database holds an installation already: start it with rekey serve, or name another database";
         return Err(Failure::new(Exit::Database, sentence));
     }
     installation::make_keyring(&config, &environment)?;

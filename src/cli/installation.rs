@@ -1,10 +1,6 @@
 //! What an installation has before it has a database: a directory and a keyring.
 
-use std::{
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt as _,
-    path::Path,
-};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use super::failure::{Exit, Failure};
 use crate::{
@@ -19,7 +15,8 @@ use crate::{
 pub(super) fn make_data_directory(config: &Config) -> Result<(), Failure> {
     let path: &Path = &config.data_dir;
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|cause| {
-        let sentence = format!("cannot make the data directory {}: {cause}; choose another with --data-dir", path.display());
+        let sentence =
+            format!("cannot make the data directory {}: {cause}; choose another with --data-dir", path.display());
         Failure::new(Exit::Failed, sentence)
     })
 }

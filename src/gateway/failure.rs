@@ -22,7 +22,7 @@ pub(super) struct Failure {
     pub(super) reason: ErrorReason,
     /// The whole of it, details included.
     pub(super) status: pb::Status,
-    details: ErrorDetails,
+    details: Box<ErrorDetails>,
 }
 
 impl Failure {
@@ -36,7 +36,7 @@ impl Failure {
         };
         let details = vec![detail("google.rpc.ErrorInfo", &info)];
         let status = pb::Status { code: code.into(), message: message.to_owned(), details };
-        Self { code, reason, status, details: ErrorDetails::new() }
+        Self { code, reason, status, details: Box::default() }
     }
 
     /// A request whose form is wrong.
@@ -89,7 +89,7 @@ impl Failure {
         if sentences.is_empty() { self.status.message.clone() } else { sentences.join("; ") }
     }
 
-    /// When to come back: whole seconds, at least one. Always there for RESOURCE_EXHAUSTED.
+    /// When to come back: whole seconds, at least one. Always there for `RESOURCE_EXHAUSTED`.
     pub(super) fn retry_after(&self) -> Option<u64> {
         let delay = self.details.retry_info().and_then(|info| info.retry_delay);
         let seconds = delay.map(|delay| (delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1));
@@ -138,14 +138,14 @@ impl From<Status> for Failure {
         let decoded = pb::Status::decode(status.details()).unwrap_or_default();
         let whole =
             pb::Status { code: status.code().into(), message: status.message().to_owned(), details: decoded.details };
-        Self { code: status.code(), reason, status: whole, details }
+        Self { code: status.code(), reason, status: whole, details: Box::new(details) }
     }
 }
 
 /// A status without a reason is not the service's own: the transport made it, and its message is about our network.
 fn unexplained(code: Code) -> Failure {
     match code {
-        // tonic's client has CANCELLED for a deadline that it watched itself.
+        // tonic's client has `CANCELLED` for a deadline that it watched itself.
         Code::Cancelled | Code::DeadlineExceeded => Failure::too_late(),
         Code::Unavailable | Code::Unknown => {
             let message = "the service cannot be reached; try again";

@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug)]
-pub struct StrictCodec<T, U>(PhantomData<(T, U)>);
+pub(super) struct StrictCodec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for StrictCodec<T, U> {
     fn default() -> Self {
@@ -42,7 +42,7 @@ where
 
 /// Decodes `U`.
 #[derive(Debug)]
-pub struct StrictDecoder<U>(ProstDecoder<U>);
+pub(super) struct StrictDecoder<U>(ProstDecoder<U>);
 
 impl<U: Message + Default> Decoder for StrictDecoder<U> {
     type Item = U;

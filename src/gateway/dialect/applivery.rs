@@ -25,14 +25,14 @@ const INTEGRATION: &str = "harmony-mobile";
 const SETTINGS: [(&str, usize); 3] = [("token", 128), ("portalAccountId", 256), ("gwAddress", 128)];
 
 #[derive(Debug)]
-pub(super) enum Route {
+pub(in crate::gateway) enum Route {
     Call { operation: Operation, organization: String },
     OtherMethod { allowed: &'static str },
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Operation {
+pub(in crate::gateway) enum Operation {
     Reset,
     Update,
     Reveal,
@@ -83,13 +83,13 @@ impl Route {
         match self {
             Self::Call { operation, organization } => match call(operation, &organization, &mut exchange).await {
                 Ok(credentials) => json(StatusCode::OK, &Success { status: true, data: Data::of(credentials) }),
-                Err(refusal) => refusal,
+                Err(error) => error.answer(),
             },
             // Not documented; the method is what an entity of this path does not have.
             Self::OtherMethod { allowed } => {
-                allowing(envelope(StatusCode::METHOD_NOT_ALLOWED, 3001, "Method not allowed", None), allowed)
+                allowing(error(StatusCode::METHOD_NOT_ALLOWED, 3001, "Method not allowed").answer(), allowed)
             }
-            Self::Unknown => not_found(),
+            Self::Unknown => NOT_FOUND.answer(),
         }
     }
 }
@@ -98,8 +98,9 @@ async fn call(
     operation: Operation,
     organization: &str,
     exchange: &mut Exchange,
-) -> Result<IntegrationCredentials, Answer> {
-    let call = exchange.call(&["authorization"]).map_err(|_illegal| invalid_token())?;
+) -> Result<IntegrationCredentials, Error> {
+    let call =
+        exchange.call(&["authorization"]).map_err(|_illegal| error(StatusCode::UNAUTHORIZED, 4004, "Invalid Token"))?;
     let method = match operation {
         Operation::Reset => "rekey.v1.IntegrationService/ResetIntegration",
         Operation::Update => "rekey.v1.IntegrationService/UpdateIntegration",
@@ -111,12 +112,12 @@ async fn call(
         Operation::Reset | Operation::Reveal | Operation::Activate => Ok(Vec::new()),
     };
     let settings = match settings {
-        Ok(_) if !is_organization(organization) => Err(not_found()),
+        Ok(_) if !is_organization(organization) => Err(NOT_FOUND),
         settings => settings,
     };
     match settings {
-        Ok(settings) => run(operation, organization, settings, &call).await.map_err(|failure| error(&failure)),
-        Err(refusal) => Err(refuse(&call, method, INTEGRATION, refusal, error).await),
+        Ok(settings) => run(operation, organization, settings, &call).await.map_err(|failure| failed(&failure)),
+        Err(refusal) => Err(refuse(&call, method, INTEGRATION, refusal, failed).await),
     }
 }
 
@@ -163,31 +164,30 @@ fn is_organization(id: &str) -> bool {
 }
 
 /// The settings in the body of an update, or every rule it breaks.
-fn settings(body: Result<Value, Unreadable>) -> Result<Vec<(String, String)>, Answer> {
-    let problem = |path: &str, message: &str| Problem { path: path.to_owned(), message: message.to_owned() };
+fn settings(body: Result<Value, Unreadable>) -> Result<Vec<(String, String)>, Error> {
     let members = match body {
         Ok(Value::Object(members)) => members,
-        Ok(_) | Err(Unreadable::NotJson) => return Err(invalid_body(vec![problem("", "must be a JSON object")])),
+        Ok(_) | Err(Unreadable::NotJson) => return Err(invalid_body(vec![Problem::new("", "must be a JSON object")])),
         Err(Unreadable::TooLarge) => {
-            let data = Problems { errors: vec![problem("", "must not be larger than 64 KiB")] };
-            return Err(envelope(StatusCode::PAYLOAD_TOO_LARGE, 3001, "Body Validation Error", Some(data)));
+            let problems = vec![Problem::new("", "must not be larger than 64 KiB")];
+            return Err(Error { status: StatusCode::PAYLOAD_TOO_LARGE, ..invalid_body(problems) });
         }
     };
     let mut settings = Vec::new();
     let mut problems = Vec::new();
     for (name, most) in SETTINGS {
         match (members.contains_key(name), text(&members, name)) {
-            (false, _) => problems.push(problem(name, "is required")),
-            (true, None) => problems.push(problem(name, "must be a string")),
-            (true, Some("")) => problems.push(problem(name, "must not be empty")),
+            (false, _) => problems.push(Problem::new(name, "is required")),
+            (true, None) => problems.push(Problem::new(name, "must be a string")),
+            (true, Some("")) => problems.push(Problem::new(name, "must not be empty")),
             (true, Some(value)) if value.chars().count() > most => {
-                problems.push(problem(name, &format!("must be at most {most} characters")));
+                problems.push(Problem::new(name, &format!("must be at most {most} characters")));
             }
             (true, Some(value)) => settings.push((name.to_owned(), value.to_owned())),
         }
     }
     if members.keys().any(|name| SETTINGS.iter().all(|(known, _)| known != name)) {
-        problems.push(problem("", "must have no other members"));
+        problems.push(Problem::new("", "must have no other members"));
     }
     if problems.is_empty() { Ok(settings) } else { Err(invalid_body(problems)) }
 }
@@ -221,23 +221,32 @@ impl Data {
     }
 }
 
-#[derive(Serialize)]
-struct Envelope {
-    status: bool,
-    error: Problematic,
-}
-
-#[derive(Serialize)]
-struct Problematic {
+/// An error's code, message, and every rule that the body breaks.
+struct Error {
+    status: StatusCode,
     code: u16,
     message: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Problems>,
+    problems: Vec<Problem>,
+    retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct Problems {
-    errors: Vec<Problem>,
+struct Envelope<'a> {
+    status: bool,
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    code: u16,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Problems<'a>>,
+}
+
+#[derive(Serialize)]
+struct Problems<'a> {
+    errors: &'a [Problem],
 }
 
 #[derive(Serialize)]
@@ -277,41 +286,46 @@ const ERRORS: &[(&[R], StatusCode, u16, &str)] = &[
     (&[R::Overloaded], StatusCode::TOO_MANY_REQUESTS, 5003, "Limit Exceeded"),
 ];
 
-fn error(failure: &Failure) -> Answer {
+fn failed(failure: &Failure) -> Error {
     if matches!(failure.reason, R::FieldsInvalid | R::PolicyViolated) {
         // An organization whose name no tenant could have is one that does not exist.
         if failure.is_about("tenant_id") {
-            return not_found();
+            return NOT_FOUND;
         }
         let problems = failure.violations().iter().map(|violation| {
             let path = violation.field.strip_prefix("settings[").and_then(|rest| rest.strip_suffix(']'));
-            Problem { path: path.unwrap_or(&violation.field).to_owned(), message: violation.description.clone() }
+            Problem::new(path.unwrap_or(&violation.field), &violation.description)
         });
         return invalid_body(problems.collect());
     }
     let row = ERRORS.iter().find(|(reasons, ..)| reasons.contains(&failure.reason));
-    let (status, code, message) = row
-        .map_or((StatusCode::INTERNAL_SERVER_ERROR, 1000, "Internal error"), |(_, status, code, message)| {
-            (*status, *code, message)
-        });
-    retrying(
-        envelope(status, code, message, None),
-        failure.retry_after().filter(|_| status == StatusCode::TOO_MANY_REQUESTS),
-    )
+    let Some(&(_, status, code, message)) = row else {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, 1000, "Internal error");
+    };
+    let retry_after = failure.retry_after().filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
+    Error { retry_after, ..error(status, code, message) }
 }
 
-fn envelope(status: StatusCode, code: u16, message: &'static str, data: Option<Problems>) -> Answer {
-    json(status, &Envelope { status: false, error: Problematic { code, message, data } })
+impl Error {
+    fn answer(&self) -> Answer {
+        let data = (!self.problems.is_empty()).then_some(Problems { errors: &self.problems });
+        let envelope = Envelope { status: false, error: Inner { code: self.code, message: self.message, data } };
+        retrying(json(self.status, &envelope), self.retry_after)
+    }
 }
 
-fn invalid_body(errors: Vec<Problem>) -> Answer {
-    envelope(StatusCode::BAD_REQUEST, 3001, "Body Validation Error", Some(Problems { errors }))
+impl Problem {
+    fn new(path: &str, message: &str) -> Self {
+        Self { path: path.to_owned(), message: message.to_owned() }
+    }
 }
 
-fn invalid_token() -> Answer {
-    envelope(StatusCode::UNAUTHORIZED, 4004, "Invalid Token", None)
+const NOT_FOUND: Error = error(StatusCode::NOT_FOUND, 3001, "Entity not found");
+
+const fn error(status: StatusCode, code: u16, message: &'static str) -> Error {
+    Error { status, code, message, problems: Vec::new(), retry_after: None }
 }
 
-fn not_found() -> Answer {
-    envelope(StatusCode::NOT_FOUND, 3001, "Entity not found", None)
+fn invalid_body(problems: Vec<Problem>) -> Error {
+    Error { problems, ..error(StatusCode::BAD_REQUEST, 3001, "Body Validation Error") }
 }

@@ -1,7 +1,12 @@
 //! `licensespring`: License API v4. The caller's key names the company, a user name the user. Every 4xx is JSON with
 //! `status`, `code` and `message`: the vendor's client dies on anything else.
 
-use http::{Method, StatusCode, header::AUTHORIZATION};
+use std::borrow::Cow;
+
+use http::{
+    Method, StatusCode,
+    header::{AUTHORIZATION, DATE},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,11 +24,12 @@ use crate::{
 };
 
 const METHOD: &str = "rekey.v1.UserService/ChangePassword";
+const BEARER: &[u8] = b"bearer ";
 const OWN_TENANT: &str = "-";
 const FIELDS: [&str; 3] = ["username", "password", "new_password"];
 
 #[derive(Debug)]
-pub(super) enum Route {
+pub(in crate::gateway) enum Route {
     ChangePassword,
     OtherMethod,
     Unknown,
@@ -48,32 +54,32 @@ impl Route {
 
     pub(super) async fn answer(self, exchange: Exchange) -> Answer {
         match self {
-            Self::ChangePassword => change_password(exchange).await,
+            Self::ChangePassword => match change_password(exchange).await {
+                // Without quotes, so it is not JSON.
+                Ok(()) => answer(StatusCode::OK, "text/plain; charset=utf-8", "password_changed"),
+                Err(error) => error.answer(),
+            },
             // Not documented.
             Self::OtherMethod => {
-                allowing(error(405, "method_not_allowed", "the path has the method POST only"), "POST")
+                allowing(error(405, "method_not_allowed", "the path has the method POST only").answer(), "POST")
             }
-            Self::Unknown => error(404, "not_found", "the path is not known"),
+            Self::Unknown => error(404, "not_found", "the path is not known").answer(),
         }
     }
 }
 
-async fn change_password(mut exchange: Exchange) -> Answer {
+async fn change_password(mut exchange: Exchange) -> Result<(), Error> {
     let headers = exchange.headers();
-    if !headers.contains_key("date") || !headers.contains_key(AUTHORIZATION) {
-        return missing_headers();
-    }
-    let Ok(call) = exchange.call(&["authorization", "date"]) else { return invalid_headers() };
-    let scheme = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().get(..7));
-    let bearer = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+    let Some(authorization) = headers.get(AUTHORIZATION).filter(|_| headers.contains_key(DATE)) else {
+        return Err(missing_headers());
+    };
+    let scheme = authorization.as_bytes().get(..BEARER.len());
+    let bearer = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER));
     let failed = |failure: &Failure| failed(failure, bearer);
+    let call = exchange.call(&["authorization", "date"]).map_err(|_illegal| invalid_headers())?;
     match passwords(json_body(&mut exchange).await) {
-        Ok(request) => match run(request, &call).await {
-            // Without quotes, so it is not JSON.
-            Ok(()) => answer(StatusCode::OK, "text/plain; charset=utf-8", "password_changed"),
-            Err(failure) => failed(&failure),
-        },
-        Err(refusal) => refuse(&call, METHOD, "", refusal, failed).await,
+        Ok(request) => run(request, &call).await.map_err(|failure| failed(&failure)),
+        Err(refusal) => Err(refuse(&call, METHOD, "", refusal, failed).await),
     }
 }
 
@@ -83,7 +89,7 @@ async fn run(request: ChangePasswordRequest, call: &Call) -> Result<(), Failure>
 }
 
 /// The request in the body. What is missing comes before what is wrong.
-fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, Answer> {
+fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, Error> {
     let members = match body {
         Ok(Value::Object(members)) => members,
         Ok(_) => return Err(invalid("the body must be a JSON object")),
@@ -93,11 +99,11 @@ fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, A
     let missing: Vec<_> = FIELDS.into_iter().filter(|name| !members.contains_key(*name)).collect();
     if !missing.is_empty() {
         let message = format!("Some parameters are missing in the request: {}", missing.join(", "));
-        return Err(error(400, "missing_parameters", &message));
+        return Err(error(400, "missing_parameters", message));
     }
     let [Some(username), Some(password), Some(new_password)] = FIELDS.map(|name| text(&members, name)) else {
         let wrong: Vec<_> = FIELDS.into_iter().filter(|name| text(&members, name).is_none()).collect();
-        return Err(invalid(&format!("must be a string: {}", wrong.join(", "))));
+        return Err(invalid(format!("must be a string: {}", wrong.join(", "))));
     };
     if members.len() > FIELDS.len() {
         return Err(invalid("the body has a member that is not known"));
@@ -150,49 +156,56 @@ const ERRORS: &[(&[R], u16, &str, &str)] = &[
     (&[R::Overloaded], 429, "too_many_requests", "too many requests, try again later"),
 ];
 
-fn failed(failure: &Failure, bearer: bool) -> Answer {
+fn failed(failure: &Failure, bearer: bool) -> Error {
     let token = [
         (R::CredentialExpired, "oauth_token_expired", "the token has expired"),
         (R::CredentialInvalid, "oauth_token_malformed", "the token is not valid"),
     ];
-    if let Some((_, code, message)) = token.iter().find(|(reason, ..)| bearer && *reason == failure.reason) {
+    if let Some(&(_, code, message)) = token.iter().find(|(reason, ..)| bearer && *reason == failure.reason) {
         return error(401, code, message);
     }
     if failure.reason == R::SignatureParametersMissing {
         let message = format!("some parameters are missing in authorization: {}", failure.metadata("parameters"));
-        return error(400, "authorization_missing_params", &message);
+        return error(400, "authorization_missing_params", message);
     }
     if matches!(failure.reason, R::FieldsInvalid | R::PolicyViolated) {
-        return invalid(&failure.sentence(|field| field.replace("current_password", "password")));
+        return invalid(failure.sentence(|field| field.replace("current_password", "password")));
     }
     let row = ERRORS.iter().find(|(reasons, ..)| reasons.contains(&failure.reason));
-    let (status, code, message) = row
-        .map_or((500, "internal_error", "Server-side error: Internal error"), |(_, status, code, message)| {
-            (*status, code, message)
-        });
-    retrying(error(status, code, message), failure.retry_after().filter(|_| status == 429))
+    let Some(&(_, status, code, message)) = row else {
+        return error(500, "internal_error", "Server-side error: Internal error");
+    };
+    Error { retry_after: failure.retry_after().filter(|_| status == 429), ..error(status, code, message) }
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct Error {
     status: u16,
-    code: &'a str,
-    message: &'a str,
+    code: &'static str,
+    message: Cow<'static, str>,
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
-fn error(status: u16, code: &str, message: &str) -> Answer {
-    let http = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(http, &Body { status, code, message })
+impl Error {
+    fn answer(&self) -> Answer {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        retrying(json(status, self), self.retry_after)
+    }
 }
 
-fn invalid(message: &str) -> Answer {
+fn error(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Error {
+    Error { status, code, message: message.into(), retry_after: None }
+}
+
+fn invalid(message: impl Into<Cow<'static, str>>) -> Error {
     error(400, "validation_error", message)
 }
 
-fn missing_headers() -> Answer {
+fn missing_headers() -> Error {
     error(400, "missing_headers", "Some headers are missing")
 }
 
-fn invalid_headers() -> Answer {
+fn invalid_headers() -> Error {
     error(400, "authorization_invalid_headers", "invalid headers value in authorization")
 }

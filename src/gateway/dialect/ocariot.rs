@@ -24,7 +24,7 @@ const CONTENT_TYPE: &str = "application/json; charset=utf-8";
 const OWN_TENANT: &str = "-";
 
 #[derive(Debug)]
-pub(super) struct Route {
+pub(in crate::gateway) struct Route {
     operation: Operation,
     user_id: String,
     other_method: bool,

@@ -26,21 +26,21 @@ use crate::{
 const TEMPLATE: &str = "/v2/{project_id}/link/instances/{instance_id}/devices/{device_id}/authentication";
 
 #[derive(Debug)]
-pub(super) enum Route {
+pub(in crate::gateway) enum Route {
     Device { operation: Operation, path: Path },
     OtherMethod,
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Operation {
+pub(in crate::gateway) enum Operation {
     Reset,
     Show,
 }
 
 /// The path's variables, decoded; `None` where that cannot be done.
 #[derive(Debug)]
-pub(super) struct Path {
+pub(in crate::gateway) struct Path {
     project: Option<String>,
     instance: Option<String>,
     device: Option<String>,

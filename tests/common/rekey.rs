@@ -1,0 +1,213 @@
+//! A whole Rekey in the test's process: a real service on a real port, a real SQLite file, a real gateway in front, and
+//! a clock that tests set.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use rekey::{
+    app::{self, Environment, Service, ServiceOptions},
+    crypto::{HasherOptions, Keyring, SystemEntropy},
+    domain::{Clock, Timestamp},
+    gateway::{Gateway, GatewayOptions},
+    proto::{
+        CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
+        caller_service_client::CallerServiceClient, device_service_client::DeviceServiceClient,
+        integration_service_client::IntegrationServiceClient, tenant_service_client::TenantServiceClient,
+        user_service_client::UserServiceClient,
+    },
+    store::StoreOptions,
+};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+use tonic::{
+    Request, Status,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
+
+/// 2026-01-01T00:00:00Z: where every test's time begins.
+pub(crate) const START: i64 = 1_767_225_600;
+
+/// A clock that stands until it is set.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    /// Seconds since the epoch.
+    pub(crate) fn seconds(&self) -> i64 {
+        self.0.load(Ordering::SeqCst) / 1_000_000
+    }
+
+    pub(crate) fn advance(&self, duration: Duration) {
+        self.0.fetch_add(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        // A tick a question, so that no two acts are at the same time.
+        Timestamp::from_micros(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// A token of a caller, put into each request.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer(pub(crate) String);
+
+impl tonic::service::Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if !self.0.is_empty() {
+            request.metadata_mut().insert("authorization", format!("Bearer {}", self.0).parse().unwrap());
+        }
+        Ok(request)
+    }
+}
+
+/// A channel on which every request carries a token.
+pub(crate) type Authorised = InterceptedService<Channel, Bearer>;
+
+/// Clients of every service for one caller.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) tenants: TenantServiceClient<Authorised>,
+    pub(crate) users: UserServiceClient<Authorised>,
+    pub(crate) devices: DeviceServiceClient<Authorised>,
+    pub(crate) integrations: IntegrationServiceClient<Authorised>,
+    pub(crate) callers: CallerServiceClient<Authorised>,
+}
+
+/// A running Rekey.
+pub(crate) struct Rekey {
+    pub(crate) clock: Arc<TestClock>,
+    /// A token that may do everything everywhere.
+    pub(crate) admin_token: String,
+    /// Where database and keyring are.
+    pub(crate) directory: TempDir,
+    pub(crate) options: ServiceOptions,
+    /// Where the service listens.
+    pub(crate) grpc: SocketAddr,
+    /// Where the gateway listens.
+    pub(crate) http: SocketAddr,
+    channel: Channel,
+    service: Service,
+    gateway: Gateway,
+}
+
+impl Rekey {
+    /// On SQLite.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// On SQLite unless the options are set otherwise.
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut ServiceOptions)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = options(directory.path());
+        adjust(&mut options);
+        let clock = Arc::new(TestClock(AtomicI64::new(START * 1_000_000)));
+        let environment = Environment { clock: Arc::clone(&clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
+        Keyring::create(&options.keyring_file, clock.now(), &SystemEntropy).unwrap();
+        let admin_token = app::initialise(&options, &environment).await.unwrap().expose_secret().to_owned();
+        let service = Service::start(options.clone(), environment, false).await.unwrap();
+        let grpc = service.address();
+        let upstream = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
+        let channel = upstream.connect().await.unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let drain = Duration::from_secs(5);
+        let gateway = Gateway::start(GatewayOptions { listen, upstream, drain }).await.unwrap();
+        let http = gateway.address();
+        Self { clock, admin_token, directory, options, grpc, http, channel, service, gateway }
+    }
+
+    pub(crate) async fn stop(self) -> TempDir {
+        self.gateway.stop().await;
+        self.service.stop().await;
+        self.directory
+    }
+
+    /// A bare channel to the service.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Clients that send this token; none where it is empty.
+    pub(crate) fn clients(&self, token: &str) -> Clients {
+        let channel = InterceptedService::new(self.channel.clone(), Bearer(token.to_owned()));
+        Clients {
+            tenants: TenantServiceClient::new(channel.clone()),
+            users: UserServiceClient::new(channel.clone()),
+            devices: DeviceServiceClient::new(channel.clone()),
+            integrations: IntegrationServiceClient::new(channel.clone()),
+            callers: CallerServiceClient::new(channel),
+        }
+    }
+
+    /// Clients of the administrator.
+    pub(crate) fn admin(&self) -> Clients {
+        self.clients(&self.admin_token)
+    }
+
+    /// Makes a tenant.
+    pub(crate) async fn make_tenant(&self, tenant: Tenant) -> Tenant {
+        let request = CreateTenantRequest { tenant: Some(tenant) };
+        self.admin().tenants.create_tenant(request).await.unwrap().into_inner().tenant.unwrap()
+    }
+
+    /// Makes a caller of a tenant with these permissions, and returns a token for it.
+    pub(crate) async fn make_caller(&self, tenant_id: &str, permissions: &[&str]) -> String {
+        let request = CreateCallerRequest {
+            tenant_id: tenant_id.to_owned(),
+            permissions: permissions.iter().map(|permission| (*permission).to_owned()).collect(),
+            ..CreateCallerRequest::default()
+        };
+        let mut callers = self.admin().callers;
+        let caller_id = callers.create_caller(request).await.unwrap().into_inner().caller.unwrap().caller_id;
+        let tenant_id = tenant_id.to_owned();
+        let request = CreateApiTokenRequest { tenant_id, caller_id, ..CreateApiTokenRequest::default() };
+        callers.create_api_token(request).await.unwrap().into_inner().token
+    }
+}
+
+/// On SQLite in this directory, with the cheapest hashing that is allowed, and a queue for the tests of a whole binary.
+pub(crate) fn options(directory: &Path) -> ServiceOptions {
+    ServiceOptions {
+        store: StoreOptions::sqlite(&directory.join("rekey.db"), 4),
+        keyring_file: directory.join("keyring.json"),
+        hasher: HasherOptions {
+            threads: 2,
+            queue: 256,
+            max_wait: Duration::from_mins(1),
+            memory_kib: 7_168,
+            iterations: 5,
+            parallelism: 1,
+        },
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        reflection: true,
+        tls: None,
+        drain: Duration::from_secs(5),
+    }
+}
+
+/// The `ErrorInfo.reason` of an error.
+pub(crate) fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt as _;
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// The fields of an error's violations, in order.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    use tonic_types::StatusExt as _;
+    let request = status.get_details_bad_request();
+    request
+        .map(|request| request.field_violations.into_iter().map(|violation| violation.field).collect())
+        .unwrap_or_default()
+}

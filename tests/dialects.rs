@@ -1,0 +1,17 @@
+//! The dialects' bodies, byte for byte, through a listening gateway: every row of their contracts.
+//!
+//! In front of a stand-in service, which says what it is told to: so every reason can be had, and what reaches the
+//! service can be seen.
+
+#[path = "dialects/applivery.rs"]
+mod applivery;
+#[path = "dialects/licensespring.rs"]
+mod licensespring;
+#[path = "dialects/ocariot.rs"]
+mod ocariot;
+#[path = "dialects/roma.rs"]
+mod roma;
+#[path = "dialects/stand_in.rs"]
+mod stand_in;
+#[path = "dialects/wire.rs"]
+mod wire;
