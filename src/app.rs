@@ -142,7 +142,8 @@ impl Service {
         let mut server = api::server(&ops);
         if let Some((certificate, key)) = &options.tls {
             let read = |path: &PathBuf| {
-                std::fs::read(path).map_err(|cause| StartError::Config(format!("cannot read {}: {cause}", path.display())))
+                std::fs::read(path)
+                    .map_err(|cause| StartError::Config(format!("cannot read {}: {cause}", path.display())))
             };
             let identity = Identity::from_pem(read(certificate)?, read(key)?);
             let tls = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(5));
@@ -160,7 +161,8 @@ impl Service {
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
         let routes = routes.add_service(health);
-        let server = tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
+        let server =
+            tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
         let watch = tokio::spawn(api::health::watch(ops.clone(), reporter.clone()));
         tracing::info!(%address, "ready");
         Ok(Self { address, drain: options.drain, store, ops, reporter, stopping, server, watch })
@@ -192,11 +194,7 @@ impl Service {
 }
 
 /// The parts, in the order in which they can fail: keys, hashing, database.
-async fn build(
-    options: &ServiceOptions,
-    environment: &Environment,
-    migrate: bool,
-) -> Result<(Store, Ops), StartError> {
+async fn build(options: &ServiceOptions, environment: &Environment, migrate: bool) -> Result<(Store, Ops), StartError> {
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
     let Environment { clock, entropy } = environment.clone();
     let hasher = Hasher::start(options.hasher, Arc::clone(&entropy)).map_err(StartError::Config)?;

@@ -2,10 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{
-    Entropy, Password, Policy,
-    policy::CharacterClass,
-};
+use super::{Entropy, Password, Policy, policy::CharacterClass};
 
 /// A secret of `length` code points (within the policy's bounds and at most 128), uniform over what the policy allows.
 ///

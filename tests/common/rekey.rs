@@ -207,5 +207,7 @@ pub(crate) fn reason(status: &Status) -> String {
 pub(crate) fn fields(status: &Status) -> Vec<String> {
     use tonic_types::StatusExt as _;
     let request = status.get_details_bad_request();
-    request.map(|request| request.field_violations.into_iter().map(|violation| violation.field).collect()).unwrap_or_default()
+    request
+        .map(|request| request.field_violations.into_iter().map(|violation| violation.field).collect())
+        .unwrap_or_default()
 }
