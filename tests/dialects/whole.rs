@@ -103,9 +103,6 @@ async fn applivery() {
     assert_eq!(call(&token, "DELETE", &PATH.replace("acme", "nobody"), "").await, not_found);
     assert_eq!(call(&weak, "DELETE", PATH, "").await, forbidden);
     assert_eq!(call(&weak, "PUT", PATH, "{").await, forbidden);
-    let control = r#"{"status":false,"error":{"code":3001,"message":"Body Validation Error","data":{"errors":[{"path":"token","message":"must not contain control characters"}]}}}"#;
-    let refused = call(&token, "PUT", PATH, r#"{"token":"\u0007","portalAccountId":"p","gwAddress":"g"}"#).await;
-    assert!(refused == is(400, control) || refused.0 == 200, "{refused:?}");
 
     let no_token = is(401, r#"{"status":false,"error":{"code":4002,"message":"No auth token"}}"#);
     assert_eq!(short(send(rekey.http, "DELETE", PATH, &[], "").await), no_token);
