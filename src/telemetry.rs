@@ -93,7 +93,7 @@ mod tests {
         tracing::info!(target: "h2::codec", "their info");
         tracing::warn!(target: "h2::codec", "their warning");
         tracing::warn!(target: "sqlx::query", "slow: SELECT 1");
-        tracing::info!(target: "rekeyed", "a stranger of a similar name");
+        tracing::debug!(target: "rekeyed", "a stranger of a similar name");
         tracing::trace_span!(target: "hyper", "request", authorization = "Bearer canary")
             .in_scope(|| tracing::info!(target: "rekey", "within their span"));
     }

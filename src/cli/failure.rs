@@ -2,7 +2,7 @@
 
 use std::{fmt, io::ErrorKind, process::ExitCode};
 
-use crate::app::StartError;
+use crate::{app::StartError, domain::Error};
 
 /// Exit codes; part of the interface. 2 is clap's, for wrong usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,12 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(exit: Exit, sentence: impl Into<String>) -> Self {
         Self { exit, sentence: sentence.into() }
+    }
+
+    /// The database's. An operator may read the cause.
+    pub(super) fn database(error: &Error) -> Self {
+        let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::new(Exit::Database, format!("the database cannot be used: {error}{cause}; see database.url"))
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     failure::{Exit, Failure},
     output,
 };
-use crate::{config::Config, domain, store::Store};
+use crate::{config::Config, store::Store};
 
 const HELP: &str = "\
 Examples:
@@ -23,14 +23,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(config: Config, check: bool) -> Result<(), Failure> {
-    let store = Store::connect(&config.store()?).await.map_err(|error| failure(&error))?;
+    let store = Store::connect(&config.store()?).await.map_err(|error| Failure::database(&error))?;
     let result = if check { find(&store).await } else { apply(&store).await };
     store.close().await;
     result
 }
 
 async fn find(store: &Store) -> Result<(), Failure> {
-    match store.pending_migrations().await.map_err(|error| failure(&error))? {
+    match store.pending_migrations().await.map_err(|error| Failure::database(&error))? {
         0 => {
             output::line("the database is current");
             Ok(())
@@ -43,14 +43,9 @@ async fn find(store: &Store) -> Result<(), Failure> {
 }
 
 async fn apply(store: &Store) -> Result<(), Failure> {
-    match store.migrate().await.map_err(|error| failure(&error))? {
+    match store.migrate().await.map_err(|error| Failure::database(&error))? {
         0 => output::line("the database was current"),
         applied => output::line(&format!("{applied} migrations applied")),
     }
     Ok(())
-}
-
-fn failure(error: &domain::Error) -> Failure {
-    let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
-    Failure::new(Exit::Database, format!("the database cannot be used: {error}{cause}; see database.url"))
 }

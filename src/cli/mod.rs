@@ -99,7 +99,7 @@ impl Cli {
         let global = self.global;
         match self.command {
             Command::Dev(arguments) => global.start(arguments.flags())?.run(|config| dev::run(config)),
-            Command::Init(_) => global.start(Vec::new())?.run(|config| init::run(config)),
+            Command::Init(arguments) => global.start(Vec::new())?.run(|config| init::run(config, arguments.if_missing)),
             Command::Serve(arguments) => {
                 global.start(arguments.flags())?.run(|config| serve::run(config, arguments.migrate))
             }

@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use tracing::info;
-
 use super::{Flags, failure::Failure, listen_flag, stop::Stop};
 use crate::{
     app::{Environment, Service},
@@ -40,6 +38,5 @@ impl Arguments {
 pub(super) async fn run(config: Config, migrate: bool) -> Result<(), Failure> {
     let stop = Stop::listen()?;
     let service = Service::start(config.service()?, Environment::system(), migrate).await?;
-    info!(address = %service.address(), "the service is ready");
     stop.then(config.drain(), service.stop()).await
 }

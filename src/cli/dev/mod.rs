@@ -57,8 +57,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let stop = Stop::listen()?;
     let environment = Environment::system();
     let options = ServiceOptions { reflection: true, tls: None, ..config.service()? };
-    installation::prepare(&config, &environment)?;
-
+    installation::make_data_directory(&config)?;
     let file = config.data_dir.join("demo.env");
     let (mut values, issuer) = install(&config, &options, &environment).await?;
 
@@ -112,6 +111,7 @@ async fn install(
     };
     let issuer = Issuer::find_or_make(&key)?;
     if values.rekey_admin_token.is_empty() {
+        installation::make_keyring(config, environment)?;
         app::initialise(options, environment).await?.expose_secret().clone_into(&mut values.rekey_admin_token);
         values.write(&file)?;
     }

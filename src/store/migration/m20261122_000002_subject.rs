@@ -1,6 +1,6 @@
 //! Subjects, their secrets, and their failed attempts.
 
-use sea_orm::{DbErr, DeriveMigrationName, sea_query::Table};
+use sea_orm::{DbBackend, DbErr, DeriveMigrationName, sea_query::Table};
 use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
 
 use super::{bytes, flag, number, optional_number, optional_text, primary_key, reference, text, unique_index};
@@ -29,9 +29,13 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(subject).await?;
         let by_id = unique_index("subject_external_id_key", "subject", &["tenant_uid", "kind", "external_id"]);
-        manager.create_index(by_id).await?;
         let by_login = unique_index("subject_login_key", "subject", &["tenant_uid", "kind", "login"]);
-        manager.create_index(by_login).await?;
+        // Where both are taken the id is to be named: PostgreSQL looks at the older index first, SQLite at the younger.
+        let in_order =
+            if manager.get_database_backend() == DbBackend::Sqlite { [by_login, by_id] } else { [by_id, by_login] };
+        for index in in_order {
+            manager.create_index(index).await?;
+        }
 
         let secret = Table::create()
             .table("secret")

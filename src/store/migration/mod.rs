@@ -40,7 +40,7 @@ impl Store {
     /// Applies what migrations are missing, one process at a time (PostgreSQL: advisory lock); returns how many.
     ///
     /// # Errors
-    /// Unavailable.
+    /// Unavailable; outcome unknown.
     pub async fn migrate(&self) -> Result<usize> {
         self.run(Migrate).await
     }

@@ -1,0 +1,15 @@
+//! The gRPC API, from outside: a real server, a real channel, a real database.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod access;
+mod callers;
+#[path = "../common/mod.rs"]
+mod common;
+mod devices;
+mod input;
+mod integrations;
+mod robustness;
+mod tenants;
+mod tokens;
+mod users;

@@ -1,0 +1,318 @@
+"""The vendors' own clients, grpcurl and plain HTTP against a running `rekey dev`.
+
+Each check is a function; its name says what must hold. Run through tests/interop/run.
+"""
+
+import base64
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+import requests
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions import exceptions as huawei
+from huaweicloudsdkroma.v2 import (
+    ResetAuthenticationRequest,
+    ResetAuthenticationRequestBody,
+    RomaClient,
+    ShowAuthenticationRequest,
+)
+from licensespring.api import APIClient
+from licensespring.api.error import ClientError
+
+BINARY, GRPCURL = sys.argv[1:3]
+env = {}
+directory = ""
+
+
+class Dev:
+    """`rekey dev` on free ports and a directory of its own."""
+
+    def __enter__(self):
+        global directory
+        self.temporary = tempfile.TemporaryDirectory()
+        directory = os.path.join(self.temporary.name, "data")
+        command = [BINARY, "dev", "--data-dir", directory, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "warn"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if not line.startswith("Rekey is ready"):
+            raise SystemExit(f"rekey dev did not start: {line!r}")
+        with open(os.path.join(directory, "demo.env"), encoding="utf-8") as file:
+            for word in shlex.split(file.read(), comments=True):
+                name, _, value = word.partition("=")
+                env[name] = value
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.stdout.read()
+        self.code = self.process.wait(timeout=30)
+        self.temporary.cleanup()
+
+
+def http(method, path, headers, **kwargs):
+    return requests.request(method, env["REKEY_HTTP"] + path, headers=headers, timeout=10, **kwargs)
+
+
+def same(found, wanted):
+    assert found == wanted, f"{found!r} is not {wanted!r}"
+
+
+# licensespring: its Python client signs the date itself.
+
+
+def licensespring(api_key=None, shared_key=None):
+    return APIClient(
+        api_key=api_key or env["LICENSESPRING_API_KEY"],
+        shared_key=shared_key or env["LICENSESPRING_SHARED_KEY"],
+        api_protocol="http",
+        api_domain=env["REKEY_HTTP"].removeprefix("http://"),
+    )
+
+
+def refused(call):
+    try:
+        call()
+    except ClientError as error:
+        return error
+    raise AssertionError("it was not refused")
+
+
+def licensespring_changes_a_password_and_changes_it_back():
+    user, password = env["LICENSESPRING_USERNAME"], env["LICENSESPRING_PASSWORD"]
+    same(licensespring().change_password(user, password, "another password"), "password_changed")
+    error = refused(lambda: licensespring().change_password(user, password, "a third password"))
+    same((error.status, error.code), (400, "license_not_found"))
+    same(licensespring().change_password(user, "another password", password), "password_changed")
+
+
+def licensespring_gets_one_answer_for_unknown_users_and_wrong_passwords():
+    wrong = refused(lambda: licensespring().change_password(env["LICENSESPRING_USERNAME"], "wrong password", "new password"))
+    unknown = refused(lambda: licensespring().change_password("nobody@example.com", "wrong password", "new password"))
+    same((wrong.status, wrong.code, wrong.message), (unknown.status, unknown.code, unknown.message))
+    same(wrong.message, "license with the provided license user not found")
+
+
+def licensespring_with_another_shared_key_is_a_signature_mismatch():
+    error = refused(lambda: licensespring(shared_key="x" * 40).change_password("a", "b", "c"))
+    same((error.status, error.code), (401, "signature_mismatch"))
+
+
+def licensespring_with_an_unknown_api_key_is_told_so():
+    error = refused(lambda: licensespring(api_key="no-such-api-key").change_password("a", "b", "c"))
+    same((error.status, error.code, error.message), (400, "invalid_api_key", "provided api key is not valid"))
+
+
+def licensespring_breaking_the_policy_is_a_validation_error():
+    user, password = env["LICENSESPRING_USERNAME"], env["LICENSESPRING_PASSWORD"]
+    error = refused(lambda: licensespring().change_password(user, password, "short"))
+    same((error.status, error.code), (400, "validation_error"))
+
+
+# roma: its Python SDK signs by itself; the token is added to the request.
+
+
+def roma():
+    credentials = BasicCredentials("AKEXAMPLE", "SKEXAMPLE", env["ROMA_PROJECT_ID"])
+    return RomaClient.new_builder().with_credentials(credentials).with_endpoint(env["REKEY_HTTP"]).build()
+
+
+def roma_reset(device=None, token=None, instance=None, **body):
+    request = ResetAuthenticationRequest(
+        instance_id=instance or env["ROMA_INSTANCE_ID"],
+        device_id=int(device or env["ROMA_DEVICE_ID"]),
+        body=ResetAuthenticationRequestBody(**body),
+    )
+    invoker = roma().reset_authentication_invoker(request)
+    return invoker.add_header("X-Auth-Token", token or env["ROMA_TOKEN"]).invoke()
+
+
+def roma_show():
+    request = ShowAuthenticationRequest(instance_id=env["ROMA_INSTANCE_ID"], device_id=int(env["ROMA_DEVICE_ID"]))
+    return roma().show_authentication_invoker(request).add_header("X-Auth-Token", env["ROMA_TOKEN"]).invoke()
+
+
+def roma_shows_what_the_demo_was_made_with():
+    shown = roma_show()
+    same((shown.user_name, shown.password), (env["ROMA_USER_NAME"], env["ROMA_PASSWORD"]))
+
+
+def roma_resets_to_a_given_password_and_shows_it():
+    answer = roma_reset(user_name="device01", password="Abcdefgh1234567!")
+    same((answer.status_code, answer.user_name, answer.password), (200, "device01", "Abcdefgh1234567!"))
+    same(roma_show().password, "Abcdefgh1234567!")
+
+
+def roma_makes_a_password_where_none_is_given():
+    first, second = roma_reset().password, roma_reset().password
+    assert first != second and 16 <= len(second) <= 32, second
+    same(roma_show().password, second)
+
+
+def roma_keeps_the_password_where_only_the_name_is_given():
+    before = roma_show().password
+    answer = roma_reset(user_name="device-02")
+    same((answer.user_name, answer.password), ("device-02", before))
+    roma_reset(user_name=env["ROMA_USER_NAME"])
+
+
+def roma_errors_arrive_as_the_sdks_own():
+    cases = [
+        (lambda: roma_reset(device=4712), huawei.ClientRequestException, 404, "ROMA.00110006"),
+        (lambda: roma_reset(instance="elsewhere"), huawei.ServerResponseException, 500, "ROMA.00110002"),
+        (lambda: roma_reset(token="x" * 64), huawei.ClientRequestException, 401, "APIG.0301"),
+        (lambda: roma_reset(password="short"), huawei.ClientRequestException, 400, "ROMA.00110001"),
+    ]
+    for call, kind, status, code in cases:
+        try:
+            call()
+        except kind as error:
+            same((error.status_code, error.error_code), (status, code))
+            assert error.request_id and error.error_msg, "request id and message"
+        else:
+            raise AssertionError(f"{code} was not raised")
+
+
+# applivery and ocariot have no client of their own: plain HTTP.
+
+
+def applivery(method, body=None, token=None, slash="/", organization=None):
+    path = f"/v1/organizations/{organization or env['APPLIVERY_ORGANIZATION_ID']}/integrations/harmony-mobile{slash}"
+    return http(method, path, {"Authorization": f"Bearer {token or env['APPLIVERY_TOKEN']}"}, json=body)
+
+
+def applivery_resets_an_integration():
+    settings = {"token": "t", "portalAccountId": "p", "gwAddress": "g.example.com"}
+    updated = applivery("PUT", settings)
+    same(updated.status_code, 200)
+    before = updated.json()["data"]
+    same({name: before[name] for name in settings}, settings)
+
+    reset = applivery("DELETE")
+    same((reset.status_code, reset.json()["status"]), (200, True))
+    data = reset.json()["data"]
+    same(sorted(data), ["password", "username"])
+    same(data["username"], before["username"])
+    assert data["password"] != before["password"]
+    same(applivery("GET").json()["data"], data)
+    same(applivery("DELETE", slash="", organization="acme").status_code, 200)
+
+
+def applivery_refuses_in_its_own_words():
+    stranger = applivery("DELETE", token="x" * 64)
+    same((stranger.status_code, stranger.text), (401, '{"status":false,"error":{"code":4004,"message":"Invalid Token"}}'))
+    unknown = applivery("DELETE", organization="0" * 24)
+    same((unknown.status_code, unknown.text), (404, '{"status":false,"error":{"code":3001,"message":"Entity not found"}}'))
+
+
+def ocariot(method, path, body, token):
+    return http(method, path, {"Authorization": f"Bearer {token}"}, json=body)
+
+
+def jwt(**claims):
+    """A token of the demo's issuer, signed by openssl."""
+
+    def encoded(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    now = int(time.time())
+    claims = {"iss": "ocariot", "iat": now, "exp": now + 60, **claims}
+    head = encoded(b'{"alg":"RS256","typ":"JWT"}') + b"." + encoded(json.dumps(claims).encode())
+    key = os.path.join(directory, "ocariot-issuer.pem")
+    signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=head, capture_output=True, check=True)
+    return (head + b"." + encoded(signature.stdout)).decode()
+
+
+def ocariot_resets_a_password_and_its_owner_changes_it():
+    user = env["OCARIOT_USER_ID"]
+    reset = ocariot("POST", f"/v1/users/{user}/reset-password", {"new_password": "n"}, env["OCARIOT_ADMIN_TOKEN"])
+    same((reset.status_code, reset.content), (204, b""))
+    owner = jwt(sub=user, sub_type="educator", scope="educators:update")
+    change = {"old_password": "n", "new_password": env["OCARIOT_PASSWORD"]}
+    changed = ocariot("PUT", f"/v1/users/{user}/password", change, owner)
+    same((changed.status_code, changed.content), (204, b""))
+    again = ocariot("PUT", f"/v1/users/{user}/password", change, owner)
+    same((again.status_code, again.json()["message"]), (400, "Password does not match!"))
+
+
+def ocariot_refuses_in_its_own_words():
+    user = env["OCARIOT_USER_ID"]
+    change = {"old_password": "a", "new_password": "b"}
+    foreign = ocariot("PUT", f"/v1/users/{user}/password", change, env["OCARIOT_ADMIN_TOKEN"])
+    same((foreign.status_code, foreign.json()["message"]), (403, "FORBIDDEN"))
+    expired = jwt(sub=user, sub_type="admin", scope="users:resetPassword", exp=1)
+    late = ocariot("POST", f"/v1/users/{user}/reset-password", {"new_password": "b"}, expired)
+    same((late.status_code, late.json()["description"]), (401, "Authentication failed because access token is expired."))
+
+
+# grpcurl.
+
+
+def grpcurl(*arguments, token=None):
+    headers = ["-H", f"authorization: Bearer {token}"] if token else []
+    return subprocess.run([GRPCURL, "-plaintext", *headers, *arguments], capture_output=True, text=True, check=False)
+
+
+def grpcurl_lists_the_services_by_reflection():
+    services = grpcurl(env["REKEY_GRPC"], "list").stdout.split()
+    wanted = ["Caller", "Device", "Integration", "Tenant", "User"]
+    same([name for name in services if name.startswith("rekey.")], [f"rekey.v1.{noun}Service" for noun in wanted])
+    assert "grpc.health.v1.Health" in services, services
+
+
+def grpcurl_finds_the_service_healthy():
+    answer = grpcurl(env["REKEY_GRPC"], "grpc.health.v1.Health/Check")
+    same(json.loads(answer.stdout), {"status": "SERVING"})
+
+
+def grpcurl_resets_a_password_that_then_verifies():
+    user = {"tenant_id": "ocariot", "user_id": env["OCARIOT_USER_ID"]}
+
+    def call(method, message):
+        answer = grpcurl("-d", json.dumps(message), env["REKEY_GRPC"], f"rekey.v1.UserService/{method}", token=env["REKEY_ADMIN_TOKEN"])
+        same((answer.returncode, answer.stderr), (0, ""))
+        return json.loads(answer.stdout)
+
+    generated = call("ResetPassword", {**user, "generate": {}})["generatedPassword"]
+    same(call("VerifyPassword", {**user, "password": generated}).get("verified"), True)
+    same(call("VerifyPassword", {**user, "password": generated + "x"}).get("verified", False), False)
+
+
+def grpcurl_without_a_token_is_unauthenticated():
+    answer = grpcurl("-d", '{"tenant_id":"ocariot"}', env["REKEY_GRPC"], "rekey.v1.UserService/ResetPassword")
+    assert "Unauthenticated" in answer.stderr, answer.stderr
+
+
+def main():
+    logging.disable(logging.CRITICAL)
+    checks = [
+        function
+        for name, function in globals().items()
+        if name.split("_")[0] in ("licensespring", "roma", "applivery", "ocariot", "grpcurl")
+        and "_" in name
+        and name not in ("roma_reset", "roma_show")
+    ]
+    failed = 0
+    with Dev() as dev:
+        for check in checks:
+            try:
+                check()
+                print(f"ok      {check.__name__.replace('_', ' ')}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"FAILED  {check.__name__.replace('_', ' ')}\n{traceback.format_exc()}", flush=True)
+    if dev.code != 0:
+        failed += 1
+        print(f"FAILED  rekey dev ends well: exit code {dev.code}")
+    print(f"{len(checks) + 1 - failed} passed, {failed} failed")
+    sys.exit(failed != 0)
+
+
+if __name__ == "__main__":
+    main()
