@@ -55,6 +55,8 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!("one request, in ms (median of {REQUESTS}, one at a time)      REST   gRPC");
     runtime.block_on(requests(&values));
+    // Its connections with it, or the service waits for them.
+    drop(runtime);
     stop(dev);
 }
 
