@@ -89,6 +89,15 @@ fn dev_says_so_when_its_values_are_of_another_database() {
 }
 
 #[test]
+fn dev_leaves_an_installation_that_is_not_its_own_alone() {
+    let place = Place::new();
+    place.init();
+    let ended = place.run(&["dev", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    assert_eq!(ended.code, 5, "{}", ended.stderr);
+    assert_eq!(place.serve(&[]).0.stop().0, 0);
+}
+
+#[test]
 fn init_prints_one_token_and_refuses_an_installation_that_exists() {
     let place = Place::new();
     let token = place.init();
@@ -171,6 +180,17 @@ fn a_setting_that_is_none_is_named_with_its_file() {
     place.init();
     let weak = place.command(&["serve"]).env("REKEY_HASHING__MEMORY_KIB", "8").output().unwrap();
     assert_eq!(weak.status.code(), Some(3));
+}
+
+#[test]
+fn a_database_that_is_not_there_is_an_error_without_its_password() {
+    let place = Place::new();
+    let url = "postgres://rekey:canary7-password@127.0.0.1:1/rekey";
+    for command in ["init", "migrate", "dev"] {
+        let ended = place.run(&[command, "--database-url", url, "--log-level", "trace,sqlx=trace"]);
+        assert_eq!(ended.code, 5, "{command}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("canary7"), "{command}: {}", ended.stderr);
+    }
 }
 
 #[test]

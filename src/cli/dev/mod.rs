@@ -110,6 +110,11 @@ async fn install(
     };
     let issuer = Issuer::find_or_make(&key)?;
     if values.rekey_admin_token.is_empty() {
+        if installation::exists(config).await? {
+            let sentence = "the database holds an installation whose administrator's token is not in demo.env: delete the \
+                            data directory to start anew, or name another database";
+            return Err(Failure::new(Exit::Database, sentence));
+        }
         installation::make_keyring(config, environment)?;
         app::initialise(options, environment).await?.expose_secret().clone_into(&mut values.rekey_admin_token);
         values.write(&file)?;
