@@ -1,26 +1,17 @@
 //! The canonical REST API through a listening gateway, before a real service: JSON in and out, errors with their
 //! details, and everything a request can get wrong.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+
 mod common;
-#[path = "dialects/stand_in.rs"]
-mod stand_in;
 #[path = "dialects/wire.rs"]
 mod wire;
 
-use std::collections::BTreeSet;
-
 use common::rekey::Rekey;
-use http_body_util::BodyExt as _;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost_reflect::{DynamicMessage, Value as Field};
-use rekey::proto::{DESCRIPTORS, GetUserResponse, WhoAmIResponse};
+use rekey::proto::DESCRIPTORS;
 use serde_json::{Value, json};
-use stand_in::{CHECK_ACCESS, Refusal, StandIn, gateway};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
-use wire::{Reply, send, send_raw};
+use wire::{Reply, is, send, send_raw};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -53,24 +44,6 @@ impl Acme {
         let headers = [&[("authorization", self.token.as_str())], headers].concat();
         send(self.rekey.http, method, target, &headers, body).await
     }
-}
-
-/// Status, gRPC code and reason of an error.
-fn error(reply: &Reply) -> (u16, i64, String) {
-    let body: Value = serde_json::from_str(&reply.body).unwrap();
-    let members: BTreeSet<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(members, BTreeSet::from(["code", "details", "message"]));
-    let info = body["details"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
-    assert_eq!(info.unwrap()["domain"], "rekey");
-    (reply.status, body["code"].as_i64().unwrap(), info.unwrap()["reason"].as_str().unwrap().to_owned())
-}
-
-fn is(status: u16, code: i64, reason: &str) -> (u16, i64, String) {
-    (status, code, reason.to_owned())
 }
 
 /// Every route: HTTP method, path with its variables filled in, and whether it takes a body.
@@ -112,7 +85,7 @@ async fn every_route_reaches_its_method_and_asks_who_calls_before_anything_else(
         {
             let body = if has_body { body } else { "" };
             let reply = send(rekey.http, &method, &format!("{path}{query}"), headers, body).await;
-            assert_eq!(error(&reply), is(401, 16, "CREDENTIAL_MISSING"), "{method} {path} {body}");
+            assert_eq!(reply.error(), is(401, 16, "CREDENTIAL_MISSING"), "{method} {path} {body}");
             assert_eq!(reply.header("www-authenticate"), "Bearer");
         }
     }
@@ -176,7 +149,7 @@ async fn users_live_through_json() {
     assert_eq!(acme.call("POST", "/v1/tenants/acme/users/7:changePassword", &change).await.1["user"]["userId"], "7");
     let stale = json!({"newPassword": "yet another phrase of mine", "etag": user["etag"]});
     let reply = acme.send("POST", "/v1/tenants/acme/users/7:resetPassword", &[JSON], &stale.to_string()).await;
-    assert_eq!(error(&reply), is(409, 10, "ETAG_MISMATCH"));
+    assert_eq!(reply.error(), is(409, 10, "ETAG_MISMATCH"));
 }
 
 #[tokio::test]
@@ -243,7 +216,7 @@ async fn tenants_and_callers_live_through_json() {
     let access = json!({"method": "rekey.v1.UserService/ResetPassword"}).to_string();
     let refused =
         send(acme.rekey.http, "POST", "/v1/whoami:checkAccess", &[("x-auth-token", secret), JSON], &access).await;
-    assert_eq!(error(&refused), is(403, 7, "PERMISSION_MISSING"));
+    assert_eq!(refused.error(), is(403, 7, "PERMISSION_MISSING"));
     assert_eq!(
         acme.call("POST", "/v1/whoami:checkAccess", &serde_json::from_str(&access).unwrap()).await,
         (200, json!({}))
@@ -252,7 +225,7 @@ async fn tenants_and_callers_live_through_json() {
     let revoke = format!("/v1/tenants/acme/callers/c1/apiTokens/{}:revoke", token["tokenId"].as_str().unwrap());
     assert_eq!(acme.call("POST", &revoke, &json!({})).await, (200, json!({})));
     let refused = send(acme.rekey.http, "GET", "/v1/whoami", &[("x-auth-token", secret)], "").await;
-    assert_eq!(error(&refused), is(401, 16, "CREDENTIAL_INVALID"));
+    assert_eq!(refused.error(), is(401, 16, "CREDENTIAL_INVALID"));
 
     let key = json!({"apiKey": "key-0001", "readOnly": true});
     let (_, key) = acme.call("POST", "/v1/tenants/acme/callers/c1/signingKeys", &key).await;
@@ -266,7 +239,7 @@ async fn errors_carry_their_details() {
     let reply = acme
         .send("POST", "/v1/tenants/acme/users", &[JSON, ("x-request-id", "r 1")], r#"{"userId":"a/b","password":"x"}"#)
         .await;
-    assert_eq!(error(&reply), is(400, 3, "FIELDS_INVALID"));
+    assert_eq!(reply.error(), is(400, 3, "FIELDS_INVALID"));
     let body: Value = serde_json::from_str(&reply.body).unwrap();
     let of = |name: &str| {
         body["details"]
@@ -292,10 +265,10 @@ async fn errors_carry_their_details() {
         ("GET", "/v1/tenants/acme/devices/8", is(404, 5, "DEVICE_NOT_FOUND")),
         ("GET", "/v1/tenants/a%20b", is(400, 3, "FIELDS_INVALID")),
     ] {
-        assert_eq!(error(&acme.send(method, target, &[], "").await), expected, "{target}");
+        assert_eq!(acme.send(method, target, &[], "").await.error(), expected, "{target}");
     }
     let taken = acme.send("POST", "/v1/tenants/acme/users", &[JSON], r#"{"userId":"7","username":"x"}"#).await;
-    assert_eq!(error(&taken), is(409, 6, "ALREADY_EXISTS"));
+    assert_eq!(taken.error(), is(409, 6, "ALREADY_EXISTS"));
 }
 
 #[tokio::test]
@@ -327,7 +300,7 @@ async fn routes_and_paths_that_are_none_are_told_apart() {
         ("GET", "/v1/tenants?pageSize=many", is(400, 3, "PATH_INVALID"), ""),
     ] {
         let reply = acme.send(method, target, &[], "").await;
-        assert_eq!((error(&reply), reply.header("allow")), (expected, allow), "{method} {target}");
+        assert_eq!((reply.error(), reply.header("allow")), (expected, allow), "{method} {target}");
     }
     let head = acme.send("HEAD", "/v1/whoami", &[], "").await;
     assert_eq!((head.status, head.body.as_str()), (405, ""));
@@ -359,7 +332,7 @@ async fn bodies_that_are_not_the_methods_are_refused_without_being_quoted() {
         (&large, is(413, 3, "BODY_TOO_LARGE")),
     ] {
         let reply = acme.send("POST", RESET, &[JSON], body).await;
-        assert_eq!(error(&reply), expected, "{body}");
+        assert_eq!(reply.error(), expected, "{body}");
         assert!(!reply.body.contains("canary"), "{}", reply.body);
     }
     for headers in [
@@ -369,7 +342,7 @@ async fn bodies_that_are_not_the_methods_are_refused_without_being_quoted() {
         &[JSON, JSON],
     ] {
         let reply = acme.send("POST", RESET, headers, r#"{"newPassword":"a phrase of 15 and more"}"#).await;
-        assert_eq!(error(&reply), is(415, 3, "CONTENT_TYPE_UNSUPPORTED"));
+        assert_eq!(reply.error(), is(415, 3, "CONTENT_TYPE_UNSUPPORTED"));
     }
     let chunked = format!(
         "POST {RESET} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {}\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -377,9 +350,9 @@ async fn bodies_that_are_not_the_methods_are_refused_without_being_quoted() {
     );
     let chunk = format!("{:x}\r\n{}\r\n", 40_000, "x".repeat(40_000));
     let reply = send_raw(acme.rekey.http, format!("{chunked}{chunk}{chunk}0\r\n\r\n").as_bytes()).await;
-    assert_eq!(error(&reply), is(413, 3, "BODY_TOO_LARGE"));
+    assert_eq!(reply.error(), is(413, 3, "BODY_TOO_LARGE"));
     let nothing = acme.send("POST", RESET, &[("content-type", "text/plain")], "").await;
-    assert_eq!(error(&nothing), is(400, 3, "FIELDS_INVALID"));
+    assert_eq!(nothing.error(), is(400, 3, "FIELDS_INVALID"));
 }
 
 #[tokio::test]
@@ -395,157 +368,6 @@ async fn who_may_not_call_does_not_learn_what_is_wrong_with_the_request() {
         ("/v1/tenants/acme/users/7:resetPassword", &large),
     ] {
         let reply = send(acme.rekey.http, "POST", target, &headers, body).await;
-        assert_eq!(error(&reply), is(403, 7, "PERMISSION_MISSING"), "{target}");
+        assert_eq!(reply.error(), is(403, 7, "PERMISSION_MISSING"), "{target}");
     }
-}
-
-#[tokio::test]
-async fn only_the_listed_headers_go_on_and_every_answer_has_its_own() {
-    let service = StandIn::start().await;
-    service.answers("rekey.v1.CallerService/WhoAmI", &WhoAmIResponse::default());
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let listed = [
-        ("Authorization", "Bearer a"),
-        ("X-Auth-Token", "b"),
-        ("Date", "c"),
-        ("TraceParent", trace),
-        ("X-Request-Id", "d"),
-    ];
-    let spoofed = [
-        "x-forwarded-user",
-        "x-tenant-id",
-        "grpc-metadata-authorization",
-        "x-internal-caller",
-        "grpc-timeout",
-        "authorization-bin",
-        "x_auth_token",
-        "te",
-        "cookie",
-    ];
-    let headers: Vec<_> = listed.into_iter().chain(spoofed.map(|name| (name, "spoofed"))).collect();
-    let reply = service.send("GET", "/v1/whoami", &headers, "").await;
-    assert_eq!(
-        (reply.status, reply.header("cache-control"), reply.header("x-request-id"), reply.header("server")),
-        (200, "no-store", "d", "")
-    );
-    let asked = service.asked_once();
-    assert!(asked.headers.values().all(|value| value != "spoofed"), "{asked:?}");
-    for (name, value) in listed {
-        assert_eq!(asked.headers[name.to_lowercase()], value);
-    }
-    assert_eq!(asked.headers["grpc-timeout"], "10000000u");
-    assert_eq!(
-        asked.headers.len(),
-        listed.len() + ["grpc-timeout", "te", "content-type", "user-agent"].len(),
-        "{asked:?}"
-    );
-
-    let unknown = service.send("GET", "/v1/nothing", &[], "").await;
-    assert_eq!((unknown.header("cache-control"), unknown.header("x-request-id").len()), ("no-store", 36));
-    for headers in [
-        [("x-auth-token", "a\tb"), ("date", "c")],
-        [("date", "a"), ("date", "b")],
-        [("authorization", "Bearer ü"), ("date", "c")],
-    ] {
-        let reply = service.send("GET", "/v1/whoami", &headers, "").await;
-        assert_eq!(error(&reply), is(400, 3, "FIELDS_INVALID"));
-    }
-    assert!(service.asked().is_empty());
-    for control in ["\u{1}", "\u{7f}", "\u{0}"] {
-        let request = format!(
-            "GET /v1/whoami HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer a{control}\r\n\r\n"
-        );
-        assert_eq!(send_raw(service.gateway.address(), request.as_bytes()).await.status, 400);
-    }
-    assert!(service.asked().is_empty());
-}
-
-#[tokio::test]
-async fn codes_have_their_documented_status() {
-    let service = StandIn::start().await;
-    for (reason, expected, retry_after) in [
-        ("OVERLOADED", is(429, 8, "OVERLOADED"), "2"),
-        ("STORE_UNAVAILABLE", is(503, 14, "STORE_UNAVAILABLE"), "2"),
-        ("OUTCOME_UNKNOWN", is(500, 2, "OUTCOME_UNKNOWN"), "2"),
-        ("INTERNAL", is(500, 13, "INTERNAL"), "2"),
-        ("SUBJECT_LOCKED", is(400, 9, "SUBJECT_LOCKED"), "2"),
-    ] {
-        service.refuses(
-            "rekey.v1.CallerService/WhoAmI",
-            Refusal { reason, retry_after_millis: Some(1_001), ..Refusal::default() },
-        );
-        let reply = service.send("GET", "/v1/whoami", &[], "").await;
-        assert_eq!((error(&reply), reply.header("retry-after")), (expected, retry_after));
-    }
-    // Without a reason it was not the service: its words are about our network.
-    service.refuses(CHECK_ACCESS, Refusal::default());
-    let reply = service.send("POST", "/v1/whoami:checkAccess", &[JSON], "{}").await;
-    assert_eq!(error(&reply), is(401, 16, "INTERNAL"));
-    assert!(!reply.body.contains("the service's own sentence"));
-}
-
-#[tokio::test]
-async fn a_service_that_is_not_there_is_503_until_it_is() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let gateway = gateway(free).await;
-    for (method, body) in [("GET", ""), ("POST", "{")] {
-        let target = if method == "GET" { "/v1/whoami" } else { "/v1/whoami:checkAccess" };
-        let reply = send(gateway.address(), method, target, &[JSON], body).await;
-        assert_eq!(error(&reply), is(503, 14, "SERVICE_UNREACHABLE"));
-    }
-}
-
-#[tokio::test]
-async fn http_2_is_spoken_too() {
-    let service = StandIn::start().await;
-    service.answers("rekey.v1.UserService/GetUser", &GetUserResponse::default());
-    let stream = TokioIo::new(TcpStream::connect(service.gateway.address()).await.unwrap());
-    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-    tokio::spawn(connection);
-    let request = http::Request::get("http://rekey/v1/tenants/-/users/7").body(String::new()).unwrap();
-    let reply = client.send_request(request).await.unwrap();
-    assert_eq!((reply.version(), reply.status().as_u16()), (http::Version::HTTP_2, 200));
-    assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), "{}");
-}
-
-#[tokio::test]
-async fn stopping_lets_running_requests_finish_and_ends_idle_connections() {
-    let service = StandIn::start().await;
-    let address = service.gateway.address();
-    let mut idle = TcpStream::connect(address).await.unwrap();
-    idle.write_all(b"GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert!(idle.read(&mut [0; 1024]).await.unwrap() > 0);
-    service.answers("rekey.v1.CallerService/WhoAmI", &WhoAmIResponse::default());
-    let held = service.hold().await;
-    let running = tokio::spawn(send(address, "GET", "/v1/whoami", &[], ""));
-    service.until_asked().await;
-
-    let stopping = tokio::spawn(service.gateway.stop());
-    idle.read_to_end(&mut Vec::new()).await.unwrap();
-    assert!(TcpStream::connect(address).await.is_err());
-    drop(held);
-    assert_eq!(running.await.unwrap().status, 200);
-    stopping.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_request_that_does_not_end_is_cut_off_at_the_end_of_the_drain_time() {
-    let service = StandIn::start().await;
-    let _held = service.hold().await;
-    let mut running = TcpStream::connect(service.gateway.address()).await.unwrap();
-    running.write_all(b"GET /v1/whoami HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    service.until_asked().await;
-    service.gateway.stop().await;
-    assert_eq!(running.read(&mut [0; 1]).await.unwrap_or(0), 0);
-}
-
-#[tokio::test]
-async fn a_caller_who_hangs_up_ends_the_call_to_the_service() {
-    let service = StandIn::start().await;
-    let _held = service.hold().await;
-    let mut running = TcpStream::connect(service.gateway.address()).await.unwrap();
-    running.write_all(b"GET /v1/whoami HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    service.until_asked().await;
-    drop(running);
-    service.until_abandoned().await;
 }

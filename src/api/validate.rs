@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{Error, Password, Permission, ResourceId, Result, SubjectState, TenantRef, Timestamp, Violation},
+    domain::{
+        Error, Password, Permission, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation,
+    },
     ops::{Settings, Source},
     proto,
-    store::SubjectRef,
 };
 
 /// The most settings of an integration.

@@ -11,9 +11,9 @@ use crate::{
     crypto::token::{ApiToken, make_shared_key, token_id},
     domain::{
         Attributes, Error, Material, Password, Permission, Reason, ResourceId, Result, Secret, Slot, Stage, Subject,
-        SubjectKind, SubjectState, Tenant, TenantRef, Timestamp, Violation,
+        SubjectKind, SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Violation,
     },
-    store::{SecretChange, SubjectRef},
+    store::SecretChange,
 };
 
 const KIND: SubjectKind = SubjectKind::Caller;

@@ -7,10 +7,10 @@ use super::{
 use crate::{
     audit::{Outcome, Target},
     domain::{
-        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectState,
-        TenantRef,
+        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
+        SubjectState, TenantRef,
     },
-    store::{SecretChange, SubjectRef},
+    store::SecretChange,
 };
 
 const KIND: SubjectKind = SubjectKind::Integration;

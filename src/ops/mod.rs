@@ -25,9 +25,10 @@ use crate::{
     audit::{Outcome, Record, Target},
     crypto::{Hasher, Keyring},
     domain::{
-        Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, Tenant, TenantRef, Timestamp, Uid,
+        Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, Tenant, TenantRef,
+        Timestamp, Uid,
     },
-    store::{SecretChange, Store, SubjectChange, SubjectRef},
+    store::{SecretChange, Store, SubjectChange},
 };
 
 pub use secret::{Settings, Source};
