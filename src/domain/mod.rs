@@ -23,6 +23,6 @@ pub use password::Password;
 pub use permission::Permission;
 pub use policy::Policy;
 pub use secret::{Material, Secret, Slot, Stage, WrappedKey};
-pub use subject::{Attributes, Subject, SubjectKind, SubjectState};
+pub use subject::{Attributes, Subject, SubjectKind, SubjectRef, SubjectState};
 pub use tenant::{Dialect, Tenant, TenantRef};
 pub use time::{Clock, Timestamp};

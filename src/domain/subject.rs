@@ -59,6 +59,15 @@ impl SubjectState {
     }
 }
 
+/// How a request names a subject.
+#[derive(Clone, Debug)]
+pub enum SubjectRef {
+    /// By public id.
+    Id(ResourceId),
+    /// By what it signs in with.
+    Login(String),
+}
+
 /// What only some kinds have; kept as JSON. Never a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -10,10 +10,10 @@ use crate::{
     audit::{Outcome, Target},
     crypto::{signature::password_signs, token::token_id},
     domain::{
-        Error, Permission, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectState, Tenant,
+        Error, Permission, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
         tenant::JwtIssuer,
     },
-    store::{FoundCredential, SubjectRef},
+    store::FoundCredential,
 };
 
 impl Ops {

@@ -5,10 +5,10 @@ use crate::{
     audit::{Outcome, Target},
     crypto::same_password,
     domain::{
-        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
-        TenantRef,
+        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef,
+        SubjectState, TenantRef,
     },
-    store::{SecretChange, SubjectRef},
+    store::SecretChange,
 };
 
 const KIND: SubjectKind = SubjectKind::Device;

@@ -25,9 +25,10 @@ use crate::{
     audit::{Outcome, Record, Target},
     crypto::{Hasher, Keyring},
     domain::{
-        Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, Tenant, TenantRef, Timestamp, Uid,
+        Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, Tenant, TenantRef,
+        Timestamp, Uid,
     },
-    store::{SecretChange, Store, SubjectChange, SubjectRef},
+    store::{SecretChange, Store, SubjectChange},
 };
 
 pub use secret::{Settings, Source};
@@ -145,10 +146,7 @@ impl Ops {
     async fn audited<T>(&self, call: &Call, target: Target, act: impl Future<Output = Result<T>>) -> Result<T> {
         let result = act.await;
         if let Err(error) = &result {
-            let outcome = match error.reason() {
-                Reason::PermissionMissing | Reason::NotOwnSubject | Reason::ApiKeyReadOnly => Outcome::Denied,
-                _ => Outcome::Failed,
-            };
+            let outcome = if error.reason().is_denial() { Outcome::Denied } else { Outcome::Failed };
             self.journal.write(call.record(self, target, outcome, Some(error.reason()), String::new())).await;
         }
         result

@@ -8,10 +8,10 @@ use crate::{
     audit::{Outcome, Target},
     crypto::Verdict,
     domain::{
-        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectState,
-        Tenant, TenantRef, Timestamp,
+        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef,
+        SubjectState, Tenant, TenantRef, Timestamp,
     },
-    store::{SecretChange, SubjectRef},
+    store::SecretChange,
 };
 
 const KIND: SubjectKind = SubjectKind::User;

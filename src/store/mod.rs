@@ -23,7 +23,7 @@ use std::{fmt, path::Path};
 
 use sea_orm::DatabaseConnection;
 
-use crate::domain::{ResourceId, Secret, Slot, Subject, Tenant, Timestamp, Uid};
+use crate::domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid};
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -47,15 +47,6 @@ impl fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreOptions").field("max_connections", &self.max_connections).finish_non_exhaustive()
     }
-}
-
-/// How a request names a subject.
-#[derive(Clone, Debug)]
-pub enum SubjectRef {
-    /// By public id.
-    Id(ResourceId),
-    /// By what it signs in with.
-    Login(String),
 }
 
 /// A change of one subject, done whole or not at all, and only while the subject has `expected_version`.

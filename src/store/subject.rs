@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use super::{
-    SecretChange, Store, SubjectChange, SubjectRef,
+    SecretChange, Store, SubjectChange,
     audit::append,
     entity::{secret, subject},
     error::{Failure, unreadable},
@@ -17,7 +17,8 @@ use super::{
 use crate::{
     audit::Record,
     domain::{
-        Error, Reason, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind, SubjectState, Timestamp, Uid,
+        Error, Reason, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind, SubjectRef, SubjectState,
+        Timestamp, Uid,
     },
 };
 

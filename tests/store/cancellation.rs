@@ -4,8 +4,8 @@
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use rekey::{
-    domain::{SubjectKind, Tenant},
-    store::{Store, SubjectRef},
+    domain::{SubjectKind, SubjectRef, Tenant},
+    store::Store,
 };
 
 use crate::fixture::{Database, record, reset};

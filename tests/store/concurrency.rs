@@ -1,8 +1,8 @@
 //! Several at once.
 
 use rekey::{
-    domain::{Reason, SubjectKind},
-    store::{Store, SubjectRef},
+    domain::{Reason, SubjectKind, SubjectRef},
+    store::Store,
 };
 
 use crate::fixture::{Database, record, reset};

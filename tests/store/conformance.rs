@@ -2,8 +2,8 @@
 
 use rekey::{
     audit::{Outcome, Target},
-    domain::{Dialect, Reason, ResourceId, Slot, Stage, SubjectKind, TenantRef},
-    store::{SecretChange, Store, SubjectChange, SubjectRef},
+    domain::{Dialect, Reason, ResourceId, Slot, Stage, SubjectKind, SubjectRef, TenantRef},
+    store::{SecretChange, Store, SubjectChange},
 };
 
 use crate::fixture::{

@@ -8,8 +8,8 @@ use std::{
 
 use rekey::{
     audit::Target,
-    domain::{Reason, Slot, SubjectKind, TenantRef},
-    store::{Store, StoreOptions, SubjectRef},
+    domain::{Reason, Slot, SubjectKind, SubjectRef, TenantRef},
+    store::{Store, StoreOptions},
 };
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 

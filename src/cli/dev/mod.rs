@@ -101,13 +101,12 @@ async fn install(
 ) -> Result<(Values, Issuer), Failure> {
     let file = config.data_dir.join("demo.env");
     let key = config.data_dir.join("ocariot-issuer.pem");
-    let mut values = match Values::read(&file)? {
-        Some(values) => values,
-        None => {
-            let values = Values::make(environment);
-            values.write(&file)?;
-            values
-        }
+    let mut values = if let Some(values) = Values::read(&file)? {
+        values
+    } else {
+        let values = Values::make(environment);
+        values.write(&file)?;
+        values
     };
     let issuer = Issuer::find_or_make(&key)?;
     if values.rekey_admin_token.is_empty() {
@@ -123,7 +122,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
     SocketAddr::new(ip, address.port())
 }
