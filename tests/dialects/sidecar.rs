@@ -1,6 +1,8 @@
 //! What the gateway is towards the service, whatever the dialect: which headers go on, what becomes of failures, and how
 //! it stops.
 
+use std::sync::{Arc, Mutex};
+
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rekey::proto::{GetUserResponse, WhoAmIResponse};
@@ -165,4 +167,74 @@ async fn a_caller_who_hangs_up_ends_the_call_to_the_service() {
     service.until_asked().await;
     drop(running);
     service.until_abandoned().await;
+}
+
+#[tokio::test]
+async fn a_request_hidden_in_another_gets_no_answer() {
+    let service = StandIn::start().await;
+    service.answers("rekey.v1.CallerService/WhoAmI", &WhoAmIResponse::default());
+    let hidden = "GET /v1/whoami HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (lines, body) in [
+        ("content-length: 3\r\ncontent-length: 4\r\n", ""),
+        ("content-length: +3\r\n", ""),
+        ("content-length: 3, 4\r\n", ""),
+        ("transfer-encoding: chunked\r\ncontent-length: 4\r\n", "0\r\n\r\n"),
+        ("content-length: 4\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n"),
+        ("transfer-encoding: xchunked\r\ncontent-length: 4\r\n", "0\r\n\r\n"),
+        ("transfer-encoding: chunked, identity\r\n", "0\r\n\r\n"),
+        ("transfer-encoding : chunked\r\n", "0\r\n\r\n"),
+        ("x: a\r\n content-length: 3\r\n", ""),
+    ] {
+        let request = format!("POST /v1/nothing HTTP/1.1\r\nhost: x\r\n{lines}\r\n{body}{hidden}");
+        let reply = send_raw(service.gateway.address(), request.as_bytes()).await;
+        assert!((400..500).contains(&reply.status) && !reply.body.contains("HTTP/1.1"), "{lines:?}: {reply:?}");
+        assert!(service.asked().is_empty(), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_line_has_the_route_the_status_and_the_request_id_and_nothing_of_the_request() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("rekey=trace")
+        .with_ansi(false)
+        .with_writer(move || Log(Arc::clone(&writer)))
+        .finish();
+    // For the process: one for a thread alone would miss call sites that other tests come to at the same time.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let service = StandIn::start().await;
+    let headers =
+        [("authorization", "Bearer canary"), ("x-auth-token", "canary"), ("x-request-id", "log-1"), ("date", "canary")];
+    for (method, target, body) in [
+        ("POST", "/v1/tenants/canary/users/canary:resetPassword", r#"{"newPassword":"canary"}"#),
+        ("POST", "/v1/users/canary/reset-password", r#"{"new_password":"canary"}"#),
+        ("POST", "/api/v4/change_password?canary", r#"{"username":"canary"}"#),
+        ("PUT", "/v2/canary/link/instances/canary/devices/1/authentication", r#"{"password":"canary"}"#),
+        ("DELETE", "/v1/organizations/canary/integrations/harmony-mobile", ""),
+        ("GET", "/v1/canary", ""),
+    ] {
+        service.send(method, target, &headers, body).await;
+    }
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    assert!(!log.contains("canary"), "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("request_id=log-1")).count(), 6, "{log}");
+    assert!(
+        log.contains(r#"method=POST route="/v1/users/{user_id}/reset-password" status=400 request_id=log-1"#),
+        "{log}"
+    );
+}
+
+/// Where the log goes.
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
