@@ -150,7 +150,7 @@ impl From<IntegrationView> for proto::Integration {
 
 impl From<Credentials> for IntegrationCredentials {
     fn from(Credentials { username, password, settings }: Credentials) -> Self {
-        let settings = settings.into_iter().map(|(name, value)| (name, value.to_string())).collect();
+        let settings = settings.0.into_iter().map(|(name, value)| (name, value.to_string())).collect();
         Self { username, password: secret_text(&password), settings }
     }
 }

@@ -167,7 +167,7 @@ impl Fields {
         if settings.len() > MAX_SETTINGS {
             self.refuse::<()>("settings", format!("must be at most {MAX_SETTINGS}"));
         }
-        let mut kept = Settings::new();
+        let mut kept = Settings::default();
         for (name, value) in settings {
             let value = Zeroizing::new(value);
             let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
@@ -178,7 +178,7 @@ impl Fields {
                 let rule = format!("must be 1 to {MAX_SETTING_LENGTH} characters without U+0000");
                 self.refuse::<()>(format!("settings[{name}]"), rule);
             }
-            kept.insert(name, value);
+            kept.0.insert(name, value);
         }
         // The map had them in no order; whoever reads the violations should find one.
         if let Some(new) = self.0.get_mut(before..) {

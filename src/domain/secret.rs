@@ -158,7 +158,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A tenant's data key as the database has it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WrappedKey {
     /// The data key's id.
     pub id: Uid,
@@ -168,4 +168,14 @@ pub struct WrappedKey {
     pub wrapping_key_id: String,
     /// The ciphertext.
     pub ciphertext: Vec<u8>,
+}
+
+impl fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrappedKey")
+            .field("id", &self.id)
+            .field("tenant_uid", &self.tenant_uid)
+            .field("wrapping_key_id", &self.wrapping_key_id)
+            .finish_non_exhaustive()
+    }
 }

@@ -99,13 +99,13 @@ impl Ops {
             let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username])?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let mut secrets = vec![self.keep_password(&key, &subject, 1, now, &password)?];
-            if !request.settings.is_empty() {
+            if !request.settings.0.is_empty() {
                 secrets.push(self.keep_settings(&key, &subject, 1, now, &request.settings)?);
             }
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
             let stored = self.store.insert_subject(subject.clone(), secrets, record).await;
             stored.map_err(|error| name_field(error, &[("id", "integration_id"), ("login", "username")]))?;
-            let view = IntegrationView { tenant_id: tenant.id, subject, configured: !request.settings.is_empty() };
+            let view = IntegrationView { tenant_id: tenant.id, subject, configured: !request.settings.0.is_empty() };
             Ok((view, Credentials { username, password, settings: request.settings }))
         })
         .await
@@ -149,7 +149,7 @@ impl Ops {
             };
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
-                let change = if request.settings.is_empty() {
+                let change = if request.settings.0.is_empty() {
                     SecretChange::Revoke(Slot::Settings)
                 } else {
                     let secret = self.keep_settings(&key, subject, subject.version + 1, now, &request.settings)?;
@@ -163,7 +163,7 @@ impl Ops {
                 None => self.change(call, subject, request.etag.as_deref(), "settings replaced", plan).await?,
             };
             let username = subject.login.clone().unwrap_or_default();
-            let configured = !request.settings.is_empty();
+            let configured = !request.settings.0.is_empty();
             let credentials = shown.map(|password| Credentials { username, password, settings: request.settings });
             Ok((IntegrationView { tenant_id: tenant.id, subject, configured }, credentials))
         })
@@ -196,7 +196,7 @@ impl Ops {
                 self.change(call, subject, etag.as_deref(), "password generated, settings wiped", plan).await?;
             let username = subject.login.clone().unwrap_or_default();
             let view = IntegrationView { tenant_id: tenant.id, subject, configured: false };
-            Ok((view, Credentials { username, password, settings: Settings::new() }))
+            Ok((view, Credentials { username, password, settings: Settings::default() }))
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! What the nouns' secrets share: where a new one comes from, how it is kept, how it is read back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use zeroize::Zeroizing;
 
@@ -82,7 +82,7 @@ impl Ops {
         now: Timestamp,
         settings: &Settings,
     ) -> Result<Secret> {
-        let payload = key.seal_settings(place(subject, &Slot::Settings, version), settings, &*self.entropy)?;
+        let payload = key.seal_settings(place(subject, &Slot::Settings, version), &settings.0, &*self.entropy)?;
         Ok(new_secret(subject, Slot::Settings, version, now, Material::Sealed, payload, key))
     }
 
@@ -109,14 +109,21 @@ impl Ops {
 
     /// A third party's settings in clear; empty where there are none.
     pub(super) async fn open_settings(&self, subject: &Subject, secrets: &[Secret]) -> Result<Settings> {
-        let Some(secret) = in_force(secrets, &Slot::Settings, self.now()) else { return Ok(Settings::new()) };
+        let Some(secret) = in_force(secrets, &Slot::Settings, self.now()) else { return Ok(Settings::default()) };
         let key = self.data_keys.by_id(&subject.tenant_uid, &secret.key_id).await?;
-        key.open_settings(place(subject, &secret.slot, secret.version), &secret.payload)
+        key.open_settings(place(subject, &secret.slot, secret.version), &secret.payload).map(Settings)
     }
 }
 
 /// What a third party handed over, by name.
-pub type Settings = BTreeMap<String, Zeroizing<String>>;
+#[derive(Default)]
+pub struct Settings(pub BTreeMap<String, Zeroizing<String>>);
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings([{} redacted])", self.0.len())
+    }
+}
 
 pub(super) fn place<'a>(subject: &'a Subject, slot: &'a Slot, version: i64) -> Place<'a> {
     Place { tenant: &subject.tenant_uid, subject: &subject.uid, slot, version }

@@ -7,6 +7,7 @@ mod callers;
 #[path = "../common/mod.rs"]
 mod common;
 mod devices;
+mod dynamic;
 mod input;
 mod integrations;
 mod robustness;

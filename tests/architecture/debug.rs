@@ -1,0 +1,258 @@
+//! No `Debug` of anything tells a secret: not of the API's messages, not of what the layers hand each other.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+use rekey::{
+    access::Credential,
+    app::ServiceOptions,
+    config::{Config, Sources},
+    crypto::{DataKey, HasherOptions, Keyring, Verifier, token::ApiToken},
+    domain::{Entropy, Material, Password, Secret, Slot, Stage, Timestamp, Uid, WrappedKey},
+    ops,
+    store::StoreOptions,
+};
+use zeroize::Zeroizing;
+
+use crate::descriptors::{is_redacted, messages};
+
+const SECRET: &str = "sentinel-of-a-secret";
+
+/// The name of a message, and how it looks when decoded and debugged, on one line and on many.
+type Row = (&'static str, fn(&[u8]) -> [String; 2]);
+
+macro_rules! table {
+    ($($message:ident)*) => {
+        &[$((stringify!($message), |bytes| {
+            let message = rekey::proto::$message::decode(bytes).unwrap();
+            [format!("{message:?}"), format!("{message:#?}")]
+        })),*]
+    };
+}
+
+const TABLE: &[Row] = table! {
+    Caller
+    ChangePasswordRequest
+    ChangePasswordResponse
+    CheckAccessRequest
+    CheckAccessResponse
+    CreateApiTokenRequest
+    CreateApiTokenResponse
+    CreateCallerRequest
+    CreateCallerResponse
+    CreateDeviceRequest
+    CreateDeviceResponse
+    CreateIntegrationRequest
+    CreateIntegrationResponse
+    CreateSigningKeyRequest
+    CreateSigningKeyResponse
+    CreateTenantRequest
+    CreateTenantResponse
+    CreateUserRequest
+    CreateUserResponse
+    Device
+    DeviceAuthentication
+    GenerateSecret
+    GetDeviceRequest
+    GetDeviceResponse
+    GetIntegrationRequest
+    GetIntegrationResponse
+    GetTenantRequest
+    GetTenantResponse
+    GetUserRequest
+    GetUserResponse
+    Integration
+    IntegrationCredentials
+    JwtIssuer
+    ListTenantsRequest
+    ListTenantsResponse
+    ResetAuthenticationRequest
+    ResetAuthenticationResponse
+    ResetIntegrationRequest
+    ResetIntegrationResponse
+    ResetPasswordRequest
+    ResetPasswordResponse
+    RevealAuthenticationRequest
+    RevealAuthenticationResponse
+    RevealIntegrationRequest
+    RevealIntegrationResponse
+    RevokeApiTokenRequest
+    RevokeApiTokenResponse
+    RevokeSigningKeyRequest
+    RevokeSigningKeyResponse
+    Rule
+    ScopeGrant
+    SecretPolicy
+    Tenant
+    TenantAlias
+    UpdateIntegrationRequest
+    UpdateIntegrationResponse
+    User
+    VerifyAuthenticationRequest
+    VerifyAuthenticationResponse
+    VerifyPasswordRequest
+    VerifyPasswordResponse
+    WhoAmIRequest
+    WhoAmIResponse
+};
+
+/// Fills every field with a sentinel of its own; of a oneof, the member of this number.
+struct Filler {
+    member: usize,
+    public: Vec<String>,
+}
+
+impl Filler {
+    fn message(&mut self, descriptor: &MessageDescriptor, secret: bool) -> DynamicMessage {
+        let mut message = DynamicMessage::new(descriptor.clone());
+        for field in descriptor.fields() {
+            if let Some(oneof) = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) {
+                let members: Vec<_> = oneof.fields().collect();
+                if members[self.member % members.len()] != field {
+                    continue;
+                }
+            }
+            let secret = secret || is_redacted(&field);
+            let value = if field.is_map() {
+                let (key, value) = (self.text(&field, secret), self.text(&field, secret));
+                Value::Map([(MapKey::String(key), Value::String(value))].into())
+            } else {
+                let value = self.value(&field, secret);
+                if field.is_list() { Value::List(vec![value]) } else { value }
+            };
+            message.set_field(&field, value);
+        }
+        message
+    }
+
+    fn value(&mut self, field: &FieldDescriptor, secret: bool) -> Value {
+        match field.kind() {
+            Kind::String => Value::String(self.text(field, secret)),
+            Kind::Bytes => Value::Bytes(self.text(field, secret).into()),
+            Kind::Message(inner) => Value::Message(self.message(&inner, secret)),
+            kind => Value::default_value(&kind),
+        }
+    }
+
+    fn text(&mut self, field: &FieldDescriptor, secret: bool) -> String {
+        if secret {
+            return format!("{SECRET}-{}", field.name());
+        }
+        let text = format!("public-{}-{}", field.name(), self.public.len());
+        self.public.push(text.clone());
+        text
+    }
+}
+
+#[test]
+fn the_table_has_every_message() {
+    let there: BTreeSet<_> = messages().map(|message| message.name().to_owned()).collect();
+    let listed: BTreeSet<_> = TABLE.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(listed, there);
+    assert!(messages().all(|message| message.parent_message().is_none()), "a nested message needs its place in TABLE");
+}
+
+#[test]
+fn messages_tell_everything_but_their_secrets() {
+    let mut secrets = 0;
+    for descriptor in messages() {
+        let (_, debug) = TABLE.iter().find(|(name, _)| *name == descriptor.name()).unwrap();
+        for member in 0..6 {
+            let mut filler = Filler { member, public: Vec::new() };
+            let message = filler.message(&descriptor, false);
+            let bytes = message.encode_to_vec();
+            secrets += usize::from(String::from_utf8_lossy(&bytes).contains(SECRET));
+            for told in debug(&bytes) {
+                assert!(!told.contains(SECRET), "{}: {told}", descriptor.name());
+                for public in &filler.public {
+                    assert!(told.contains(public), "{} without {public}: {told}", descriptor.name());
+                }
+            }
+        }
+    }
+    assert!(secrets > 50, "only {secrets} messages with secrets");
+}
+
+/// The same byte for ever, so that a key is known when it is seen.
+struct Constant;
+
+impl Entropy for Constant {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(0xab);
+    }
+}
+
+fn silent(value: &impl std::fmt::Debug) {
+    for told in [format!("{value:?}"), format!("{value:#?}")] {
+        let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        // As text, as a list of bytes, in hexadecimal, in base32 and in base64.
+        let told = ["171, 171", "ab, ab", "0xab", "abababab", "lelelel", "q6urq6ur", SECRET];
+        let found = told.iter().find(|secret| line.to_lowercase().contains(&secret.to_lowercase()));
+        assert!(found.is_none(), "{found:?} in {line}");
+    }
+}
+
+#[test]
+fn keys_and_cleartext_say_nothing_of_themselves() {
+    let directory = tempfile::tempdir().unwrap();
+    let password = || Password::parse(SECRET.to_owned()).unwrap();
+    let uid = Uid::from_stored("u");
+    let keyring =
+        Keyring::create(&directory.path().join("keyring.json"), Timestamp::from_micros(0), &Constant).unwrap();
+    let key = DataKey::make(Uid::from_stored("k"), &Constant);
+    // Uids are made of the same bytes, and are no secrets.
+    assert!(!format!("{keyring:?}").contains("171") && !format!("{keyring:#?}").contains("secret"));
+    silent(&key);
+    silent(&ApiToken { id: "id".to_owned(), token: SECRET.into() });
+    silent(&password());
+    silent(&Verifier::from_stored(Zeroizing::new(format!("$argon2id${SECRET}"))));
+    silent(&Secret {
+        subject_uid: uid.clone(),
+        slot: Slot::Password,
+        version: 1,
+        stage: Stage::Current,
+        material: Material::Sealed,
+        payload: vec![0xab; 32],
+        key_id: "k".to_owned(),
+        read_only: false,
+        create_time: Timestamp::from_micros(0),
+        expire_time: None,
+    });
+    let (id, wrapping_key_id) = (uid.clone(), "w".to_owned());
+    silent(&WrappedKey { id, tenant_uid: uid, wrapping_key_id, ciphertext: vec![0xab; 32] });
+    silent(&ops::Source::Given(password(), "password"));
+    let settings = [("name".to_owned(), Zeroizing::new(SECRET.to_owned()))];
+    silent(&ops::Settings(settings.into()));
+    silent(&Credential::read(Some(SECRET), None, None).unwrap());
+    let signature = data_encoding::BASE64.encode(&[0xab; 32]);
+    let header = format!(r#"algorithm="hmac-sha256",headers="date",signature="{signature}",apiKey="key""#);
+    silent(&Credential::read(None, Some(&header), Some("today")).unwrap());
+}
+
+#[test]
+fn options_do_not_tell_the_database_s_password() {
+    let store = StoreOptions { url: format!("postgres://rekey:{SECRET}@db/rekey"), max_connections: 2 };
+    silent(&store);
+    let flags = vec![("database.url", store.url.clone()), ("data_dir", "/var/lib/rekey".to_owned())];
+    let config = Config::load(&Sources { flags, ..Sources::default() }).unwrap();
+    silent(&config);
+    silent(&config.service().unwrap());
+    silent(&config.gateway().unwrap());
+    silent(&ServiceOptions {
+        store,
+        keyring_file: Path::new("/keyring.json").to_owned(),
+        hasher: HasherOptions {
+            threads: 1,
+            queue: 1,
+            max_wait: Duration::ZERO,
+            memory_kib: 7_168,
+            iterations: 5,
+            parallelism: 1,
+        },
+        listen: "127.0.0.1:0".parse().unwrap(),
+        reflection: false,
+        tls: None,
+        drain: Duration::ZERO,
+    });
+}

@@ -1,0 +1,202 @@
+//! Calls made from the descriptors, so that no method is forgotten: bytes out, bytes in.
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value};
+use rekey::{
+    access::Access,
+    api::rules,
+    proto::{
+        CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
+        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, Tenant, create_device_request,
+        create_integration_request, create_user_request,
+    },
+};
+use tonic::{
+    Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    metadata::MetadataMap,
+    transport::Channel,
+};
+
+use crate::common::rekey::Rekey;
+
+/// Good under every preset.
+pub(crate) const PASSWORD: &str = "Long-enough-Phrase-42";
+
+/// A method of the API.
+#[derive(Clone)]
+pub(crate) struct Method {
+    pub(crate) descriptor: MethodDescriptor,
+    pub(crate) path: String,
+    pub(crate) access: Access,
+}
+
+impl Method {
+    /// A request that breaks no rule, about what [`furnish`] made.
+    pub(crate) fn request(&self, tenant: &str) -> DynamicMessage {
+        let mut message = DynamicMessage::new(self.descriptor.input());
+        for field in self.descriptor.input().fields() {
+            let first = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
+            let first = first.and_then(|oneof| oneof.fields().next());
+            if field.name() == "tenant" {
+                message.set_field(&field, Value::default_value_for_field(&field));
+            } else if (is_required(&field) || first.as_ref() == Some(&field)) && field.kind() == Kind::String {
+                message.set_field(&field, Value::String(value(field.name(), tenant).to_owned()));
+            }
+        }
+        message
+    }
+
+    /// Whether its request names a tenant.
+    pub(crate) fn names_tenant(&self) -> bool {
+        self.descriptor.input().get_field_by_name("tenant_id").is_some()
+    }
+}
+
+fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
+    match field {
+        "tenant_id" => tenant,
+        "user_id" => "ada",
+        "device_id" => "cam",
+        "integration_id" => "mdm",
+        "caller_id" => "svc",
+        "token_id" => "unknown",
+        "api_key" => "a-key-of-svc",
+        "username" | "user_name" => "somebody",
+        "password" | "current_password" | "new_password" => PASSWORD,
+        "method" => "rekey.v1.UserService/GetUser",
+        _ => panic!("no value for the field {field}"),
+    }
+}
+
+fn is_required(field: &FieldDescriptor) -> bool {
+    let extension = DESCRIPTORS.get_extension_by_name("google.api.field_behavior").unwrap();
+    let required = DESCRIPTORS.get_enum_by_name("google.api.FieldBehavior").unwrap();
+    let required = required.get_value_by_name("REQUIRED").unwrap().number();
+    let options = field.options();
+    let behaviours = options.get_extension(&extension);
+    behaviours.as_list().is_some_and(|list| list.contains(&Value::EnumNumber(required)))
+}
+
+/// Every method of `rekey.v1`.
+pub(crate) fn methods() -> Vec<Method> {
+    let services = DESCRIPTORS.services().filter(|service| service.package_name() == "rekey.v1");
+    let methods: Vec<_> = services
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|descriptor| {
+            let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
+            let access = rules::of(&path).unwrap_or_else(|| panic!("{path} has no rule")).access;
+            Method { descriptor, path, access }
+        })
+        .collect();
+    assert!(methods.len() > 20, "only {} methods", methods.len());
+    methods
+}
+
+/// A tenant of this id with all that [`Method::request`] names.
+pub(crate) async fn furnish(rekey: &Rekey, tenant: &str) {
+    let tenant_id = || tenant.to_owned();
+    let text = str::to_owned;
+    let made = Tenant { tenant_id: tenant_id(), change_password_allowed: true, ..Tenant::default() };
+    rekey.make_tenant(made).await;
+    let mut admin = rekey.admin();
+    let user = CreateUserRequest {
+        tenant_id: tenant_id(),
+        user_id: text("ada"),
+        username: text("ada@acme.example"),
+        secret_source: Some(create_user_request::SecretSource::Password(text(PASSWORD))),
+        ..CreateUserRequest::default()
+    };
+    admin.users.create_user(user).await.unwrap();
+    let device = CreateDeviceRequest {
+        tenant_id: tenant_id(),
+        device_id: text("cam"),
+        user_name: text("cam-1"),
+        secret_source: Some(create_device_request::SecretSource::Password(text(PASSWORD))),
+    };
+    admin.devices.create_device(device).await.unwrap();
+    let integration = CreateIntegrationRequest {
+        tenant_id: tenant_id(),
+        integration_id: text("mdm"),
+        secret_source: Some(create_integration_request::SecretSource::Password(text(PASSWORD))),
+        ..CreateIntegrationRequest::default()
+    };
+    admin.integrations.create_integration(integration).await.unwrap();
+    let caller =
+        CreateCallerRequest { tenant_id: tenant_id(), caller_id: text("svc"), ..CreateCallerRequest::default() };
+    admin.callers.create_caller(caller).await.unwrap();
+    let key = CreateSigningKeyRequest {
+        tenant_id: tenant_id(),
+        caller_id: text("svc"),
+        api_key: format!("a-key-of-svc-of-{tenant}"),
+        ..CreateSigningKeyRequest::default()
+    };
+    admin.callers.create_signing_key(key).await.unwrap();
+    let token =
+        CreateApiTokenRequest { tenant_id: tenant_id(), caller_id: text("svc"), ..CreateApiTokenRequest::default() };
+    admin.callers.create_api_token(token).await.unwrap();
+}
+
+/// Metadata with one header.
+pub(crate) fn header(name: &'static str, value: &str) -> MetadataMap {
+    let mut metadata = MetadataMap::new();
+    metadata.insert(name, value.parse().unwrap());
+    metadata
+}
+
+/// Metadata with a token.
+pub(crate) fn bearer(token: &str) -> MetadataMap {
+    header("authorization", &format!("Bearer {token}"))
+}
+
+/// Calls a method with these bytes as its message.
+pub(crate) async fn call(
+    channel: Channel,
+    path: &str,
+    metadata: &MetadataMap,
+    message: impl Into<Bytes>,
+) -> Result<Bytes, Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let mut request = Request::new(message.into());
+    *request.metadata_mut() = metadata.clone();
+    let path = path.parse().unwrap();
+    client.unary(request, path, Raw).await.map(tonic::Response::into_inner)
+}
+
+/// Messages as they are.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
