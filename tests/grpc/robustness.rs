@@ -3,9 +3,8 @@
 
 mod cancellation;
 mod database;
-
 mod races;
-
+mod records;
 mod world;
 
 macro_rules! on_both_engines {
@@ -32,4 +31,6 @@ on_both_engines! {
     races::of_fifty_resets_with_one_etag_one_is_done,
     races::fifty_resets_without_an_etag_are_done_or_aborted,
     races::an_integration_is_reset_as_one_act,
+    records::without_its_record_nothing_is_changed_or_shown,
+    records::every_act_leaves_one_record_and_no_secret,
 }
