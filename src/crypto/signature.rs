@@ -1,11 +1,21 @@
 //! HMAC signatures of requests.
 
 use aws_lc_rs::hmac;
+use secrecy::ExposeSecret as _;
+
+use crate::domain::Password;
 
 /// Whether `signature` is HMAC-SHA-256 of `message` under `key` (RFC 2104); constant time.
 #[must_use]
 pub fn hmac_sha256_matches(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), message, signature).is_ok()
+}
+
+/// [`hmac_sha256_matches`] under a shared key that is kept like a password.
+#[must_use]
+pub fn password_signs(shared_key: &Password, message: &[u8], signature: &[u8]) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the key of the signature")]
+    hmac_sha256_matches(shared_key.secret().expose_secret().as_bytes(), message, signature)
 }
 
 #[cfg(test)]
@@ -40,12 +50,4 @@ mod tests {
             assert!(!hmac_sha256_matches(b"Jefe", message, &altered));
         }
     }
-}
-
-/// [`hmac_sha256_matches`] under a shared key that is kept like a password.
-#[must_use]
-pub fn password_signs(shared_key: &crate::domain::Password, message: &[u8], signature: &[u8]) -> bool {
-    use secrecy::ExposeSecret as _;
-    #[expect(clippy::disallowed_methods, reason = "the key of the signature")]
-    hmac_sha256_matches(shared_key.secret().expose_secret().as_bytes(), message, signature)
 }

@@ -1,7 +1,7 @@
 //! A whole Rekey in the test's process: a real service on a real port, a real SQLite file, a real gateway in front, and
 //! a clock that tests set.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::{
     net::SocketAddr,

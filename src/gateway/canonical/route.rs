@@ -151,6 +151,7 @@ mod tests {
         Ok((matched.route.method.name().to_owned(), variables))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `find` has it")]
     fn found(method: &str, variables: &[&str]) -> Result<(String, Vec<String>), NoRoute> {
         Ok((method.to_owned(), variables.iter().map(|&text| text.to_owned()).collect()))
     }

@@ -85,7 +85,7 @@ pub(super) async fn without_its_record_nothing_is_changed_or_shown(rekey: Rekey)
             return_current_password: true,
             ..reset_device("d1")
         };
-        let shown = rekey::proto::UpdateIntegrationRequest { return_credentials: true, ..update_integration("x") };
+        let update = rekey::proto::UpdateIntegrationRequest { return_credentials: true, ..update_integration("x") };
         fails("CreateTenant", c.tenants.create_tenant(tenant("other")).await.map(drop));
         fails("CreateUser", c.users.create_user(create_user("eve", Some(NEW_PASSWORD))).await.map(drop));
         fails("ResetPassword", c.users.reset_password(reset_password("ada", NEW_PASSWORD)).await.map(drop));
@@ -97,7 +97,7 @@ pub(super) async fn without_its_record_nothing_is_changed_or_shown(rekey: Rekey)
         fails("RevealAuthentication", c.devices.reveal_authentication(reveal_device("d1")).await.map(drop));
         fails("CreateIntegration", c.integrations.create_integration(create_integration("i2")).await.map(drop));
         fails("UpdateIntegration", c.integrations.update_integration(update_integration("x")).await.map(drop));
-        fails("UpdateIntegration, shown", c.integrations.update_integration(shown).await.map(drop));
+        fails("UpdateIntegration, shown", c.integrations.update_integration(update).await.map(drop));
         fails("ResetIntegration", c.integrations.reset_integration(reset_integration()).await.map(drop));
         fails("RevealIntegration", c.integrations.reveal_integration(reveal_integration()).await.map(drop));
         fails("CreateCaller", c.callers.create_caller(create_caller("new")).await.map(drop));
