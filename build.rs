@@ -61,11 +61,11 @@ impl Redacted {
             let name = message.name();
             let mut body = format!("f.debug_struct({name:?})");
             for oneof in message.oneofs().filter(|oneof| !oneof.is_synthetic()) {
-                write!(body, ".field({0:?}, &self.{0})", oneof.name()).expect("writing to a string");
+                let _ = write!(body, ".field({0:?}, &self.{0})", oneof.name());
             }
             for field in message.fields().filter(|field| !in_oneof(field)) {
                 let value = if is_redacted(&field) { "&REDACTED".into() } else { format!("&self.{}", field.name()) };
-                write!(body, ".field({:?}, {value})", field.name()).expect("writing to a string");
+                let _ = write!(body, ".field({:?}, {value})", field.name());
             }
             code += &debug(name, &format!("{body}.finish()"));
         }
@@ -74,8 +74,8 @@ impl Redacted {
             for field in oneof.fields() {
                 let variant = camel(field.name());
                 let (binding, value) = if is_redacted(&field) { ("_", "&REDACTED") } else { ("value", "value") };
-                write!(arms, "Self::{variant}({binding}) => f.debug_tuple({variant:?}).field({value}).finish(),")
-                    .expect("writing to a string");
+                let _ =
+                    write!(arms, "Self::{variant}({binding}) => f.debug_tuple({variant:?}).field({value}).finish(),");
             }
             let name = format!("{}::{}", snake(oneof.parent_message().name()), camel(oneof.name()));
             code += &debug(&name, &format!("match self {{ {arms} }}"));

@@ -110,11 +110,12 @@ pub async fn initialise(options: &ServiceOptions, environment: &Environment) -> 
     let token = ops.initialise().await;
     ops.close().await;
     store.close().await;
-    token.map_err(|error| match error.reason() {
-        Reason::AlreadyExists => StartError::Store(
-            "the database already holds an installation: use it with rekey serve, or name another database".to_owned(),
-        ),
-        _ => store_error(&error),
+    token.map_err(|error| {
+        if error.reason() != Reason::AlreadyExists {
+            return store_error(&error);
+        }
+        let fix = "the database already holds an installation: use it with rekey serve, or name another database";
+        StartError::Store(fix.to_owned())
     })
 }
 
@@ -181,12 +182,11 @@ impl Service {
         self.watch.abort();
         api::health::not_serving(&self.reporter).await;
         self.stopping.cancel();
-        match tokio::time::timeout(self.drain, &mut self.server).await {
-            Ok(ended) => tracing::info!(ok = matches!(ended, Ok(Ok(()))), "stopped"),
-            Err(_) => {
-                tracing::warn!("connections were cut off: they did not end in time");
-                self.server.abort();
-            }
+        if let Ok(ended) = tokio::time::timeout(self.drain, &mut self.server).await {
+            tracing::info!(ok = matches!(ended, Ok(Ok(()))), "stopped");
+        } else {
+            tracing::warn!("connections were cut off: they did not end in time");
+            self.server.abort();
         }
         self.ops.close().await;
         self.store.close().await;

@@ -1,14 +1,16 @@
 //! The log: lines on standard error, as text or JSON.
 //!
-//! No line holds a header's value, a body or SQL. Ours do not write them; other people's crates do below INFO (h2 its
-//! frames, hyper its headers, sqlx its statements), so these are held at INFO whatever the level says, and at WARN where
-//! it does not name them.
+//! No line holds a header's value, a body or SQL. Ours do not write them; other people's crates promise nothing of the kind
+//! below INFO, where they tell of frames, headers and statements. So these are held at INFO whatever the level says, and
+//! at WARN where it does not name them.
 
 use std::io;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter, fmt,
+    EnvFilter, Layer as _,
+    filter::filter_fn,
+    fmt,
     layer::{Layered, SubscriberExt as _},
     registry::Registry,
     util::SubscriberInitExt as _,
@@ -27,7 +29,7 @@ pub fn start(log: &Log) -> Result<(), String> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let registry: Layered<EnvFilter, Registry> = tracing_subscriber::registry().with(filter(&log.level)?);
-    registry.with(lines.with_filter(filter::filter_fn(may_be_seen))).try_init().map_err(|cause| cause.to_string())
+    registry.with(lines.with_filter(filter_fn(may_be_seen))).try_init().map_err(|cause| cause.to_string())
 }
 
 /// Whether this is a level.
@@ -62,16 +64,14 @@ fn may_be_seen(metadata: &Metadata<'_>) -> bool {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing_subscriber::{filter, fmt, layer::SubscriberExt as _};
-
     use super::*;
 
     fn lines(level: &str, write: impl FnOnce()) -> String {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&buffer);
         let layer = fmt::layer().with_writer(move || Writer(Arc::clone(&writer)));
-        let log = tracing_subscriber::registry().with(super::filter(level).unwrap());
-        tracing::subscriber::with_default(log.with(layer.with_filter(filter::filter_fn(may_be_seen))), write);
+        let log = tracing_subscriber::registry().with(filter(level).unwrap());
+        tracing::subscriber::with_default(log.with(layer.with_filter(filter_fn(may_be_seen))), write);
         String::from_utf8(buffer.lock().unwrap().clone()).unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! CallerService.
+//! `CallerService`.
 
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};

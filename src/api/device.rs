@@ -1,4 +1,4 @@
-//! DeviceService.
+//! `DeviceService`.
 
 use tonic::{Request, Response, Status};
 

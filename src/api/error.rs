@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tonic::{Code, Status, metadata::MetadataMap};
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::domain::{Error, Reason, Timestamp};
@@ -81,7 +81,7 @@ pub fn status(error: &Error, request_id: &str) -> Status {
         details.set_request_info(request_id, "");
     }
     #[expect(clippy::disallowed_methods, reason = "this is the table")]
-    Status::with_error_details_and_metadata(code, error.message(), details, MetadataMap::new())
+    Status::with_error_details(code, error.message(), details)
 }
 
 /// What answers a method that has no rule.

@@ -1,6 +1,6 @@
 //! What every call passes before its handler: a request id, a place among the running calls, a caller, a permission.
 //!
-//! UNAUTHENTICATED comes before PERMISSION_DENIED, and both before anybody looks at the message.
+//! `UNAUTHENTICATED` comes before `PERMISSION_DENIED`, and both before anybody looks at the message.
 
 use std::{
     convert::Infallible,

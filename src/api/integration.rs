@@ -1,4 +1,4 @@
-//! IntegrationService.
+//! `IntegrationService`.
 
 use tonic::{Request, Response, Status};
 

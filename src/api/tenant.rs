@@ -1,4 +1,4 @@
-//! TenantService.
+//! `TenantService`.
 
 use tonic::{Request, Response, Status};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     access::jwt,
     domain::{
-        Dialect, Permission, Policy, Tenant,
+        Dialect, Error, Permission, Policy, Tenant,
         policy::{CharacterClass, Preset},
         tenant::{Alias, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
     },
@@ -46,33 +46,8 @@ impl TenantService for TenantApi {
         request: Request<CreateTenantRequest>,
     ) -> Result<Response<CreateTenantResponse>, Status> {
         answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let Some(tenant) = request.tenant else {
-                fields.refuse::<()>("tenant", "must be given");
-                return Err(fields.error());
-            };
-            let id = fields.new_id("tenant.tenant_id", &tenant.tenant_id);
-            if tenant.tenant_id == SYSTEM_TENANT {
-                fields.refuse::<()>("tenant.tenant_id", "is reserved");
-            }
-            let display_name = fields.short_text("tenant.display_name", tenant.display_name, MAX_NAME);
-            let aliases = aliases(&mut fields, tenant.aliases);
-            let user_policy = policy(&mut fields, "tenant.user_policy", tenant.user_policy, Preset::Nist);
-            let device_policy = policy(&mut fields, "tenant.device_policy", tenant.device_policy, Preset::Roma);
-            let integration_policy =
-                policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
-            let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
-            fields.finish()?;
-            let settings = Settings {
-                display_name: display_name.unwrap_or_default(),
-                change_password_allowed: tenant.change_password_allowed,
-                user_policy,
-                device_policy,
-                integration_policy,
-                jwt_issuers,
-            };
-            let create = CreateTenant { id: id.flatten(), aliases, settings };
-            let tenant = self.ops.create_tenant(call, create).await?;
+            // A tenant is large, and so is a future that moves it about.
+            let tenant = Box::pin(self.ops.create_tenant(call, create(request)?)).await?;
             Ok(CreateTenantResponse { tenant: Some(tenant.into()) })
         })
         .await
@@ -107,6 +82,35 @@ impl TenantService for TenantApi {
         })
         .await
     }
+}
+
+fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
+    let mut fields = Fields::default();
+    let Some(tenant) = request.tenant else {
+        fields.refuse::<()>("tenant", "must be given");
+        return Err(fields.error());
+    };
+    let id = fields.new_id("tenant.tenant_id", &tenant.tenant_id);
+    if tenant.tenant_id == SYSTEM_TENANT {
+        fields.refuse::<()>("tenant.tenant_id", "is reserved");
+    }
+    let display_name = fields.short_text("tenant.display_name", tenant.display_name, MAX_NAME);
+    let aliases = aliases(&mut fields, tenant.aliases);
+    let user_policy = policy(&mut fields, "tenant.user_policy", tenant.user_policy, Preset::Nist);
+    let device_policy = policy(&mut fields, "tenant.device_policy", tenant.device_policy, Preset::Roma);
+    let integration_policy =
+        policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
+    let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
+    fields.finish()?;
+    let settings = Settings {
+        display_name: display_name.unwrap_or_default(),
+        change_password_allowed: tenant.change_password_allowed,
+        user_policy,
+        device_policy,
+        integration_policy,
+        jwt_issuers,
+    };
+    Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
 
 fn bounded<T>(fields: &mut Fields, field: &str, items: &[T]) {

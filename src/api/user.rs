@@ -1,4 +1,4 @@
-//! UserService.
+//! `UserService`.
 
 use tonic::{Request, Response, Status};
 

@@ -49,6 +49,7 @@ impl Fields {
     }
 
     /// An id that may be left empty, to have one made.
+    #[expect(clippy::option_option, reason = "not valid, or valid and absent")]
     pub(super) fn new_id(&mut self, field: &str, value: &str) -> Option<Option<ResourceId>> {
         if value.is_empty() { Some(None) } else { self.id(field, value).map(Some) }
     }
@@ -147,6 +148,7 @@ impl Fields {
         (permissions.len() == names.len()).then_some(permissions)
     }
 
+    #[expect(clippy::option_option, reason = "not valid, or valid and absent")]
     pub(super) fn time(&mut self, field: &str, value: Option<prost_types::Timestamp>) -> Option<Option<Timestamp>> {
         let Some(value) = value else { return Some(None) };
         // Years 0001 to 9999, as google.protobuf.Timestamp has it.

@@ -53,11 +53,10 @@ impl From<StartError> for Failure {
             StartError::Keyring(sentence) => Self::new(Exit::Keyring, sentence),
             StartError::Store(sentence) => Self::new(Exit::Database, sentence),
             StartError::Listen { address, ref cause } => {
-                let mend = match cause.kind() {
-                    ErrorKind::AddrInUse => "stop what listens there, or choose another port",
-                    ErrorKind::AddrNotAvailable => "choose an address of this machine",
-                    ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose a higher one",
-                    _ => "choose another address",
+                let mend = if cause.kind() == ErrorKind::AddrInUse {
+                    "stop what listens there, or choose another port"
+                } else {
+                    "choose an address of this machine, and a port from 1024 on unless privileged"
                 };
                 Self::new(Exit::Address, format!("cannot listen on {address}: {cause}; {mend}"))
             }

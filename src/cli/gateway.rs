@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Option<SocketAddr>,
-    /// The service [default: http://127.0.0.1:50051]
+    /// The service [default: on 127.0.0.1:50051]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 }

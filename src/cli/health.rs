@@ -47,7 +47,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         let answer = HealthClient::new(channel).check(request).await;
         answer.map_err(|status| unhealthy(format!("{:?}: {}", status.code(), status.message())))
     };
-    let answer = timeout(PATIENCE, ask).await.map_err(|_| unhealthy(format!("no answer within {PATIENCE:?}")))??;
+    let answer =
+        timeout(PATIENCE, ask).await.map_err(|_elapsed| unhealthy(format!("no answer within {PATIENCE:?}")))??;
     let status = answer.into_inner().status();
     output::line(status.as_str_name());
     if status == ServingStatus::Serving { Ok(()) } else { Err(unhealthy("it does not serve".to_owned())) }

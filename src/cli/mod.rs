@@ -98,12 +98,12 @@ impl Cli {
     fn run(self) -> Result<(), Failure> {
         let global = self.global;
         match self.command {
-            Command::Dev(arguments) => global.start(arguments.flags())?.run(|config| dev::run(config)),
+            Command::Dev(arguments) => global.start(arguments.flags())?.run(dev::run),
             Command::Init(arguments) => global.start(Vec::new())?.run(|config| init::run(config, arguments.if_missing)),
             Command::Serve(arguments) => {
                 global.start(arguments.flags())?.run(|config| serve::run(config, arguments.migrate))
             }
-            Command::Gateway(arguments) => global.start(arguments.flags())?.run(|config| gateway::run(config)),
+            Command::Gateway(arguments) => global.start(arguments.flags())?.run(gateway::run),
             Command::Migrate(arguments) => {
                 global.start(Vec::new())?.run(|config| migrate::run(config, arguments.check))
             }

@@ -40,11 +40,10 @@ fn the_defaults_are_what_the_readme_says() {
     let readme = include_str!("../../README.md");
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     for (section, value) in &defaults {
-        let rows: Vec<_> = match value {
-            toml::Value::Table(table) => {
-                table.iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect()
-            }
-            value => vec![(section.clone(), value)],
+        let rows: Vec<_> = if let toml::Value::Table(table) = value {
+            table.iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect()
+        } else {
+            vec![(section.clone(), value)]
         };
         for (name, value) in rows {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret as _;
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
 use super::{DataKey, Place};
@@ -65,12 +65,6 @@ impl DataKey {
 pub fn same_password(kept: Option<&Password>, shown: &Password) -> bool {
     #[expect(clippy::disallowed_methods, reason = "compared here")]
     let bytes = |password: &Password| Zeroizing::new(password.secret().expose_secret().as_bytes().to_vec());
-    let shown = bytes(shown);
-    match kept {
-        Some(kept) => bytes(kept).ct_eq(&shown).into(),
-        None => {
-            let _ = std::hint::black_box(shown.ct_eq(&shown));
-            false
-        }
-    }
+    let same = bytes(kept.unwrap_or(shown)).ct_eq(&*bytes(shown));
+    (same & Choice::from(u8::from(kept.is_some()))).into()
 }

@@ -49,6 +49,14 @@ pub enum Reason {
     Internal,
 }
 
+impl Reason {
+    /// Whether the caller is known and may not.
+    #[must_use]
+    pub const fn is_denial(self) -> bool {
+        matches!(self, Self::PermissionMissing | Self::NotOwnSubject | Self::ApiKeyReadOnly)
+    }
+}
+
 /// One rule that a request breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

@@ -16,7 +16,10 @@ mod upstream;
 
 use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderValue, header::CACHE_CONTROL};
+use http::{
+    HeaderValue,
+    header::{CACHE_CONTROL, CONNECTION, TRANSFER_ENCODING},
+};
 use hyper::{body::Incoming as Body, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -169,12 +172,18 @@ impl Service {
     async fn serve(&self, request: http::Request<Body>) -> Answer {
         let request_id = RequestId::of(request.headers());
         let method = request.method().clone();
+        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let exchange = Exchange::new(request, self.channel.clone(), request_id.clone());
         let (route, mut answer) = self.answer(exchange).await;
         let headers = answer.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(id) = request_id.to_header() {
             headers.insert(request_id::HEADER, id);
+        }
+        // Whether it had a length besides, hyper no longer says. What another might take for a second request then gets
+        // no answer (RFC 9112 section 6.1).
+        if chunked {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         info!(%method, route, status = answer.status().as_u16(), %request_id, "answered");
         answer

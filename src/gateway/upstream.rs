@@ -42,7 +42,9 @@ impl Call {
     ) -> Result<Self, &'static str> {
         let mut metadata = MetadataMap::new();
         for name in names {
-            if let Some(value) = the_one(headers, name)? {
+            if let Some(mut value) = the_one(headers, name)? {
+                // Not to be shown by anybody's Debug, nor kept in HPACK's table.
+                value.set_sensitive(true);
                 metadata.insert(*name, value);
             }
         }

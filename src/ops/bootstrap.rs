@@ -39,31 +39,30 @@ impl Ops {
         };
 
         let uid = self.make_uid(now);
-        let tenant = match self.store.tenant(&TenantRef::Id(id.clone()), &uid).await? {
-            Some(tenant) => tenant,
-            None => {
-                let tenant = Tenant {
-                    uid,
-                    id,
-                    aliases: Vec::new(),
-                    settings: Settings {
-                        display_name: "Platform".to_owned(),
-                        change_password_allowed: false,
-                        user_policy: Policy::preset(Preset::Nist),
-                        device_policy: Policy::preset(Preset::Roma),
-                        integration_policy: Policy::preset(Preset::Applivery),
-                        jwt_issuers: Vec::new(),
-                    },
-                    version: 1,
-                    create_time: now,
-                    update_time: now,
-                };
-                let key = DataKey::make(self.make_uid(now), &*self.entropy);
-                let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
-                let record = record(&tenant, Target::Tenant(tenant.id.to_string()));
-                self.store.insert_tenant(tenant.clone(), key, record).await?;
-                tenant
-            }
+        let tenant = if let Some(tenant) = self.store.tenant(&TenantRef::Id(id.clone()), &uid).await? {
+            tenant
+        } else {
+            let tenant = Tenant {
+                uid,
+                id,
+                aliases: Vec::new(),
+                settings: Settings {
+                    display_name: "Platform".to_owned(),
+                    change_password_allowed: false,
+                    user_policy: Policy::preset(Preset::Nist),
+                    device_policy: Policy::preset(Preset::Roma),
+                    integration_policy: Policy::preset(Preset::Applivery),
+                    jwt_issuers: Vec::new(),
+                },
+                version: 1,
+                create_time: now,
+                update_time: now,
+            };
+            let key = DataKey::make(self.make_uid(now), &*self.entropy);
+            let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
+            let record = record(&tenant, Target::Tenant(tenant.id.to_string()));
+            self.store.insert_tenant(tenant.clone(), key, record).await?;
+            tenant
         };
 
         let admin = ResourceId::parse("admin").ok_or_else(|| Error::internal("the administrator's id"))?;

@@ -170,13 +170,12 @@ impl Ops {
             self.check_expiry(request.expire_time)?;
             let (tenant, subject) = self.caller_to_equip(call, &request.tenant, request.caller_id).await?;
             let made = request.shared_key.is_none();
-            let shared_key = match request.shared_key {
-                Some(shared_key) => shared_key,
-                None => {
-                    #[expect(clippy::disallowed_methods, reason = "made here")]
-                    let text = make_shared_key(&*self.entropy).expose_secret().to_owned();
-                    Password::parse(text).map_err(Error::internal)?
-                }
+            let shared_key = if let Some(given) = request.shared_key {
+                given
+            } else {
+                #[expect(clippy::disallowed_methods, reason = "made here")]
+                let text = make_shared_key(&*self.entropy).expose_secret().to_owned();
+                Password::parse(text).map_err(Error::internal)?
             };
             let api_key = request.api_key.unwrap_or_else(|| self.make_uid(self.now()).to_string());
             let slot = Slot::SigningKey(api_key.clone());

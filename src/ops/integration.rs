@@ -142,9 +142,10 @@ impl Ops {
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.id)).await?;
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
             super::check_etag(&subject, request.etag.as_deref())?;
-            let shown = match request.return_credentials {
-                true => Some(self.open_password(&subject, &secrets).await?.ok_or_else(no_password)?),
-                false => None,
+            let shown = if request.return_credentials {
+                Some(self.open_password(&subject, &secrets).await?.ok_or_else(no_password)?)
+            } else {
+                None
             };
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {

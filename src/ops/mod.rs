@@ -146,10 +146,7 @@ impl Ops {
     async fn audited<T>(&self, call: &Call, target: Target, act: impl Future<Output = Result<T>>) -> Result<T> {
         let result = act.await;
         if let Err(error) = &result {
-            let outcome = match error.reason() {
-                Reason::PermissionMissing | Reason::NotOwnSubject | Reason::ApiKeyReadOnly => Outcome::Denied,
-                _ => Outcome::Failed,
-            };
+            let outcome = if error.reason().is_denial() { Outcome::Denied } else { Outcome::Failed };
             self.journal.write(call.record(self, target, outcome, Some(error.reason()), String::new())).await;
         }
         result

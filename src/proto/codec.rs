@@ -53,7 +53,7 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
         reason = "before any code of ours sees the request; the reason is of the table"
     )]
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0.decode(buffer).map_err(|_| {
+        self.0.decode(buffer).map_err(|_unsaid| {
             let details = ErrorDetails::with_error_info("FIELDS_INVALID", "rekey", []);
             let message = "the message cannot be decoded: it is not this method's, or a string in it is not UTF-8";
             Status::with_error_details(Code::InvalidArgument, message, details)

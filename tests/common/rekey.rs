@@ -85,6 +85,68 @@ pub(crate) struct Clients {
     pub(crate) callers: CallerServiceClient<Authorised>,
 }
 
+impl Clients {
+    /// Clients on a channel that send this token; none where it is empty.
+    pub(crate) fn on(channel: &Channel, token: &str) -> Self {
+        let channel = InterceptedService::new(channel.clone(), Bearer(token.to_owned()));
+        Self {
+            tenants: TenantServiceClient::new(channel.clone()),
+            users: UserServiceClient::new(channel.clone()),
+            devices: DeviceServiceClient::new(channel.clone()),
+            integrations: IntegrationServiceClient::new(channel.clone()),
+            callers: CallerServiceClient::new(channel),
+        }
+    }
+}
+
+/// A Rekey that was stopped: its files and its clock.
+pub(crate) struct Stopped {
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) admin_token: String,
+    pub(crate) directory: TempDir,
+    pub(crate) options: ServiceOptions,
+}
+
+impl Stopped {
+    pub(crate) async fn start(self) -> Rekey {
+        let Self { clock, admin_token, directory, options } = self;
+        let service = Service::start(options.clone(), environment(&clock), false).await.unwrap();
+        let grpc = service.address();
+        let channel = connect(grpc).await;
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let upstream = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
+        let gateway = Gateway::start(GatewayOptions { listen, upstream, drain: Duration::from_secs(5) }).await.unwrap();
+        let http = gateway.address();
+        Rekey { clock, admin_token, directory, options, grpc, http, channel, service, gateway }
+    }
+}
+
+/// A second service on a Rekey's database.
+pub(crate) struct Replica {
+    service: Service,
+    channel: Channel,
+}
+
+impl Replica {
+    /// Clients that send this token.
+    pub(crate) fn clients(&self, token: &str) -> Clients {
+        Clients::on(&self.channel, token)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.service.stop().await;
+    }
+}
+
+fn environment(clock: &Arc<TestClock>) -> Environment {
+    Environment { clock: Arc::clone(clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) }
+}
+
+/// A new connection to a service.
+pub(crate) async fn connect(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
 /// A running Rekey.
 pub(crate) struct Rekey {
     pub(crate) clock: Arc<TestClock>,
@@ -114,24 +176,40 @@ impl Rekey {
         let mut options = options(directory.path());
         adjust(&mut options);
         let clock = Arc::new(TestClock(AtomicI64::new(START * 1_000_000)));
-        let environment = Environment { clock: Arc::clone(&clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
+        let environment = environment(&clock);
         Keyring::create(&options.keyring_file, clock.now(), &SystemEntropy).unwrap();
         let admin_token = app::initialise(&options, &environment).await.unwrap().expose_secret().to_owned();
-        let service = Service::start(options.clone(), environment, false).await.unwrap();
-        let grpc = service.address();
-        let upstream = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
-        let channel = upstream.connect().await.unwrap();
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let drain = Duration::from_secs(5);
-        let gateway = Gateway::start(GatewayOptions { listen, upstream, drain }).await.unwrap();
-        let http = gateway.address();
-        Self { clock, admin_token, directory, options, grpc, http, channel, service, gateway }
+        Stopped { clock, admin_token, directory, options }.start().await
+    }
+
+    /// On a new PostgreSQL database; `None` where there is no server.
+    pub(crate) async fn start_on_postgres() -> Option<Self> {
+        let store = StoreOptions { url: super::postgres::url()?, max_connections: 8 };
+        Some(Self::start_with(|options| options.store = store).await)
     }
 
     pub(crate) async fn stop(self) -> TempDir {
+        self.pause().await.directory
+    }
+
+    /// Stops it, to be started again.
+    pub(crate) async fn pause(self) -> Stopped {
         self.gateway.stop().await;
         self.service.stop().await;
-        self.directory
+        let Self { clock, admin_token, directory, options, .. } = self;
+        Stopped { clock, admin_token, directory, options }
+    }
+
+    /// Another one on the same database, with the same keyring and clock.
+    pub(crate) async fn replica(&self) -> Replica {
+        let service = Service::start(self.options.clone(), self.environment(), false).await.unwrap();
+        let channel = connect(service.address()).await;
+        Replica { service, channel }
+    }
+
+    /// The system's random numbers and this one's clock.
+    pub(crate) fn environment(&self) -> Environment {
+        environment(&self.clock)
     }
 
     /// A bare channel to the service.
@@ -141,14 +219,7 @@ impl Rekey {
 
     /// Clients that send this token; none where it is empty.
     pub(crate) fn clients(&self, token: &str) -> Clients {
-        let channel = InterceptedService::new(self.channel.clone(), Bearer(token.to_owned()));
-        Clients {
-            tenants: TenantServiceClient::new(channel.clone()),
-            users: UserServiceClient::new(channel.clone()),
-            devices: DeviceServiceClient::new(channel.clone()),
-            integrations: IntegrationServiceClient::new(channel.clone()),
-            callers: CallerServiceClient::new(channel),
-        }
+        Clients::on(&self.channel, token)
     }
 
     /// Clients of the administrator.

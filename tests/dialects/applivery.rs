@@ -40,16 +40,16 @@ fn invalid(errors: &str) -> (u16, String, String) {
     )
 }
 
-fn credentials(settings: &[(&str, &str)]) -> Option<IntegrationCredentials> {
+fn credentials(settings: &[(&str, &str)]) -> IntegrationCredentials {
     let settings: HashMap<_, _> =
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Some(IntegrationCredentials { username: "hm".to_owned(), password: "p\"w".to_owned(), settings })
+    IntegrationCredentials { username: "hm".to_owned(), password: "p\"w".to_owned(), settings }
 }
 
 #[tokio::test]
 async fn a_reset_answers_user_name_and_new_password_with_and_without_the_slash() {
     let service = StandIn::start().await;
-    service.answers(RESET, &ResetIntegrationResponse { credentials: credentials(&[]), ..Default::default() });
+    service.answers(RESET, &ResetIntegrationResponse { credentials: Some(credentials(&[])), ..Default::default() });
     for path in [PATH, PATH.trim_end_matches('/')] {
         let expected = json(200, r#"{"status":true,"data":{"username":"hm","password":"p\"w"}}"#);
         assert_eq!(send(&service, "DELETE", path, "").await, expected);
@@ -62,11 +62,11 @@ async fn a_reset_answers_user_name_and_new_password_with_and_without_the_slash()
 async fn an_update_answers_all_five_members_in_order() {
     let all = [("token", "t"), ("portalAccountId", "p"), ("gwAddress", "g")];
     let service = StandIn::start().await;
-    service.answers(UPDATE, &UpdateIntegrationResponse { credentials: credentials(&all), ..Default::default() });
+    service.answers(UPDATE, &UpdateIntegrationResponse { credentials: Some(credentials(&all)), ..Default::default() });
     let expected = r#"{"status":true,"data":{"username":"hm","password":"p\"w","token":"t","portalAccountId":"p","gwAddress":"g"}}"#;
     assert_eq!(send(&service, "PUT", PATH, SETTINGS).await, json(200, expected));
     let request: UpdateIntegrationRequest = service.asked_once().message();
-    assert_eq!(request.settings, credentials(&all).unwrap().settings);
+    assert_eq!(request.settings, credentials(&all).settings);
     assert!(request.return_credentials);
     assert_eq!((request.tenant_id.as_str(), request.integration_id.as_str()), ("applivery:acme", "harmony-mobile"));
 }
@@ -74,7 +74,7 @@ async fn an_update_answers_all_five_members_in_order() {
 #[tokio::test]
 async fn a_read_leaves_cleared_members_out() {
     let service = StandIn::start().await;
-    service.answers(REVEAL, &RevealIntegrationResponse { credentials: credentials(&[("gwAddress", "g")]) });
+    service.answers(REVEAL, &RevealIntegrationResponse { credentials: Some(credentials(&[("gwAddress", "g")])) });
     let expected = r#"{"status":true,"data":{"username":"hm","password":"p\"w","gwAddress":"g"}}"#;
     assert_eq!(send(&service, "GET", PATH, "").await, json(200, expected));
     let request: RevealIntegrationRequest = service.asked_once().message();
@@ -84,7 +84,7 @@ async fn a_read_leaves_cleared_members_out() {
 #[tokio::test]
 async fn an_activation_makes_the_integration_once() {
     let service = StandIn::start().await;
-    service.answers(CREATE, &CreateIntegrationResponse { credentials: credentials(&[]), ..Default::default() });
+    service.answers(CREATE, &CreateIntegrationResponse { credentials: Some(credentials(&[])), ..Default::default() });
     let path = format!("{PATH}activate");
     let expected = json(200, r#"{"status":true,"data":{"username":"hm","password":"p\"w"}}"#);
     assert_eq!(send(&service, "POST", &path, "").await, expected);

@@ -36,8 +36,8 @@ fn parameter(status: u16, operation: &str, parameter: &str, processor: &str) -> 
     error(status, "SCB.00000000", &message)
 }
 
-fn authentication() -> Option<DeviceAuthentication> {
-    Some(DeviceAuthentication { user_name: "device01".to_owned(), password: "Abcdefgh1234567!".to_owned() })
+fn authentication() -> DeviceAuthentication {
+    DeviceAuthentication { user_name: "device01".to_owned(), password: "Abcdefgh1234567!".to_owned() }
 }
 
 const AUTHENTICATION: &str = r#"{"user_name":"device01","password":"Abcdefgh1234567!"}"#;
@@ -45,7 +45,8 @@ const AUTHENTICATION: &str = r#"{"user_name":"device01","password":"Abcdefgh1234
 #[tokio::test]
 async fn a_reset_keeps_what_is_empty_or_absent_and_makes_a_password_where_both_are() {
     let service = StandIn::start().await;
-    service.answers(RESET, &ResetAuthenticationResponse { authentication: authentication(), ..Default::default() });
+    service
+        .answers(RESET, &ResetAuthenticationResponse { authentication: Some(authentication()), ..Default::default() });
     let made = || Some(SecretSource::Generate(GenerateSecret::default()));
     let given = || Some(SecretSource::Password("Abcdefgh1234567!".to_owned()));
     let name = || Some("device01".to_owned());
@@ -70,7 +71,7 @@ async fn a_reset_keeps_what_is_empty_or_absent_and_makes_a_password_where_both_a
 #[tokio::test]
 async fn a_read_shows_user_name_and_password() {
     let service = StandIn::start().await;
-    service.answers(REVEAL, &RevealAuthenticationResponse { authentication: authentication() });
+    service.answers(REVEAL, &RevealAuthenticationResponse { authentication: Some(authentication()) });
     assert_eq!(send(&service, "GET", PATH, "").await, (200, AUTHENTICATION.to_owned()));
     let request: RevealAuthenticationRequest = service.asked_once().message();
     assert_eq!((request.tenant_id.as_str(), request.device_id.as_str()), ("roma:proj01/inst01", "4711"));

@@ -19,7 +19,10 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rekey::gateway::{Gateway, GatewayOptions};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, OwnedRwLockWriteGuard, RwLock},
+};
 use tonic::{Code, transport::Endpoint};
 use tonic_types::pb;
 
@@ -55,11 +58,29 @@ struct State {
     asked: Vec<Asked>,
 }
 
+/// What happens to calls.
+#[derive(Default)]
+struct Calls {
+    /// Held by whoever wants calls to wait.
+    hold: Arc<RwLock<()>>,
+    asked: Notify,
+    abandoned: Notify,
+}
+
+/// Tells when a call is dropped before it is answered.
+struct Unanswered(Arc<Calls>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.abandoned.notify_one();
+    }
+}
+
 /// The service, and the gateway in front of it.
 pub(crate) struct StandIn {
     state: Arc<Mutex<State>>,
+    calls: Arc<Calls>,
     pub(crate) gateway: Gateway,
-    pub(crate) service: SocketAddr,
 }
 
 pub(crate) const CHECK_ACCESS: &str = "rekey.v1.CallerService/CheckAccess";
@@ -69,16 +90,17 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
+        let calls = Arc::new(Calls::default());
+        let shared = (Arc::clone(&state), Arc::clone(&calls));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let shared = Arc::clone(&shared);
-                let calls = service_fn(move |request| answer(Arc::clone(&shared), request));
-                tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), calls));
+                let (state, calls) = shared.clone();
+                let service = service_fn(move |request| answer(Arc::clone(&state), Arc::clone(&calls), request));
+                tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
             }
         });
-        let stand_in = Self { state, gateway: gateway(service).await, service };
+        let stand_in = Self { state, calls, gateway: gateway(service).await };
         stand_in.answers(CHECK_ACCESS, &rekey::proto::CheckAccessResponse {});
         stand_in
     }
@@ -96,6 +118,21 @@ impl StandIn {
     /// From now on a method refuses for this reason.
     pub(crate) fn refuses_for(&self, method: &str, reason: &'static str) {
         self.refuses(method, Refusal { reason, ..Refusal::default() });
+    }
+
+    /// From now on calls wait, until this is dropped.
+    pub(crate) async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.calls.hold).write_owned().await
+    }
+
+    /// Until a call has come.
+    pub(crate) async fn until_asked(&self) {
+        self.calls.asked.notified().await;
+    }
+
+    /// Until a call that had come was given up.
+    pub(crate) async fn until_abandoned(&self) {
+        self.calls.abandoned.notified().await;
     }
 
     /// What was asked since the last time.
@@ -173,6 +210,7 @@ fn status(refusal: &Refusal) -> pb::Status {
 
 async fn answer(
     state: Arc<Mutex<State>>,
+    calls: Arc<Calls>,
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -184,6 +222,10 @@ async fn answer(
         state.asked.push(Asked { method: method.clone(), headers: parts.headers, message });
         state.answers.get(&method).cloned()
     };
+    calls.asked.notify_one();
+    let unanswered = Unanswered(Arc::clone(&calls));
+    drop(calls.hold.read().await);
+    std::mem::forget(unanswered);
     let mut trailers = HeaderMap::new();
     let mut frames = Vec::new();
     match answer {

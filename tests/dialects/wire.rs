@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,18 +21,31 @@ impl Reply {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
+
+    /// As an error of the canonical API: status, gRPC code and reason.
+    pub(crate) fn error(&self) -> (u16, i64, String) {
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        let members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["code", "details", "message"]);
+        let mut details = body["details"].as_array().unwrap().iter();
+        let info = details.find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo").unwrap();
+        assert_eq!(info["domain"], "rekey");
+        (self.status, body["code"].as_i64().unwrap(), info["reason"].as_str().unwrap().to_owned())
+    }
+}
+
+/// Status, gRPC code and reason of an error.
+pub(crate) fn is(status: u16, code: i64, reason: &str) -> (u16, i64, String) {
+    (status, code, reason.to_owned())
 }
 
 /// One request on a connection of its own.
 pub(crate) async fn send(to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-    let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    if !body.is_empty() {
-        request += &format!("content-length: {}\r\n", body.len());
-    }
-    send_raw(to, format!("{request}\r\n{body}").as_bytes()).await
+    let length = ("content-length", &*body.len().to_string());
+    let length = (!body.is_empty()).then_some(&length);
+    let lines: Vec<_> = headers.iter().chain(length).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{}", lines.concat());
+    send_raw(to, format!("{head}\r\n{body}").as_bytes()).await
 }
 
 /// Bytes as they are; the answer that they get before the connection ends.

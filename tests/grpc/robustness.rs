@@ -1,1 +1,36 @@
-//! Who may call what.
+//! What must hold when things go wrong: races, calls that are given up, full disks and queues, lost databases, stops in
+//! the middle, and rows that somebody altered.
+
+mod cancellation;
+mod database;
+mod races;
+mod records;
+mod world;
+
+macro_rules! on_both_engines {
+    ($($module:ident :: $case:ident,)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$module::$case(crate::common::rekey::Rekey::start().await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(rekey) = crate::common::rekey::Rekey::start_on_postgres().await {
+                    super::$module::$case(rekey).await;
+                }
+            })*
+        }
+    };
+}
+
+on_both_engines! {
+    cancellation::calls_that_are_given_up_are_done_whole_or_not_at_all,
+    races::of_fifty_resets_with_one_etag_one_is_done,
+    races::fifty_resets_without_an_etag_are_done_or_aborted,
+    races::an_integration_is_reset_as_one_act,
+    records::without_its_record_nothing_is_changed_or_shown,
+    records::every_act_leaves_one_record_and_no_secret,
+}

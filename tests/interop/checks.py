@@ -29,6 +29,7 @@ from licensespring.api.error import ClientError
 BINARY, GRPCURL = sys.argv[1:3]
 env = {}
 directory = ""
+printed = []
 
 
 class Dev:
@@ -43,6 +44,10 @@ class Dev:
         line = self.process.stdout.readline()
         if not line.startswith("Rekey is ready"):
             raise SystemExit(f"rekey dev did not start: {line!r}")
+        printed.append(line)
+        while not line.startswith("Control-C"):
+            line = self.process.stdout.readline()
+            printed.append(line)
         with open(os.path.join(directory, "demo.env"), encoding="utf-8") as file:
             for word in shlex.split(file.read(), comments=True):
                 name, _, value = word.partition("=")
@@ -289,12 +294,27 @@ def grpcurl_without_a_token_is_unauthenticated():
     assert "Unauthenticated" in answer.stderr, answer.stderr
 
 
+# What is printed is to be pasted: into a shell, one by one.
+
+
+def paste_each_printed_request_and_it_works():
+    blocks = "".join(printed).split("\n\n# ")[1:]
+    same([block.split(":")[0] for block in blocks], ["applivery", "ocariot", "licensespring", "roma", "gRPC"])
+    path = os.path.dirname(GRPCURL) + os.pathsep + os.environ["PATH"]
+    for block in blocks:
+        title, _, command = block.partition("\n")
+        command = command.split("\n\n")[0]
+        answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env={"PATH": path}, check=False)
+        good = answer.stdout.startswith(("HTTP/1.1 200", "HTTP/1.1 204")) or '"generatedPassword"' in answer.stdout
+        assert answer.returncode == 0 and good, f"{title}: {answer.stdout} {answer.stderr}"
+
+
 def main():
     logging.disable(logging.CRITICAL)
     checks = [
         function
         for name, function in globals().items()
-        if name.split("_")[0] in ("licensespring", "roma", "applivery", "ocariot", "grpcurl")
+        if name.split("_")[0] in ("licensespring", "roma", "applivery", "ocariot", "grpcurl", "paste")
         and "_" in name
         and name not in ("roma_reset", "roma_show")
     ]

@@ -1,6 +1,6 @@
 //! The demo's issuer of JWTs: an RSA key of its own, and an administrator's token as `ocariot` issues them.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{fmt::Display, fs, io::ErrorKind, path::Path};
 
 use aws_lc_rs::{
     encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der},
@@ -53,20 +53,23 @@ impl Issuer {
         let text = match fs::read_to_string(path) {
             Ok(text) => Zeroizing::new(text),
             Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                let made = KeyPair::generate(KeySize::Rsa2048).map_err(|_| failure("cannot make an RSA key"))?;
-                let der: Pkcs8V1Der<'_> = made.as_der().map_err(|_| failure("cannot encode an RSA key"))?;
+                let made = KeyPair::generate(KeySize::Rsa2048)
+                    .map_err(|cause| failure(&format!("cannot make an RSA key: {cause}")))?;
+                let der: Pkcs8V1Der<'_> =
+                    made.as_der().map_err(|cause| failure(&format!("cannot encode an RSA key: {cause}")))?;
                 let text = Zeroizing::new(pem("PRIVATE KEY", der.as_ref()));
                 private_file::write(path, &text).map_err(|cause| failure(&cause.to_string()))?;
                 text
             }
             Err(cause) => return Err(failure(&cause.to_string())),
         };
-        let broken = || failure("not an RSA key in PEM; delete its directory to start anew");
+        let broken =
+            |cause: &dyn Display| failure(&format!("not an RSA key ({cause}); delete its directory to start anew"));
         let base64: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
-        let der = Zeroizing::new(BASE64.decode(base64.as_bytes()).map_err(|_| broken())?);
-        let pair = KeyPair::from_pkcs8(&der).map_err(|_| broken())?;
-        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| broken())?;
-        let key = EncodingKey::from_rsa_pem(text.as_bytes()).map_err(|_| broken())?;
+        let der = Zeroizing::new(BASE64.decode(base64.as_bytes()).map_err(|cause| broken(&cause))?);
+        let pair = KeyPair::from_pkcs8(&der).map_err(|cause| broken(&cause))?;
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|cause| broken(&cause))?;
+        let key = EncodingKey::from_rsa_pem(text.as_bytes()).map_err(|cause| broken(&cause))?;
         Ok(Self { key, public_key_pem: pem("PUBLIC KEY", public.as_ref()) })
     }
 

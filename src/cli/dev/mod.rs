@@ -101,16 +101,20 @@ async fn install(
 ) -> Result<(Values, Issuer), Failure> {
     let file = config.data_dir.join("demo.env");
     let key = config.data_dir.join("ocariot-issuer.pem");
-    let mut values = match Values::read(&file)? {
-        Some(values) => values,
-        None => {
-            let values = Values::make(environment);
-            values.write(&file)?;
-            values
-        }
+    let mut values = if let Some(values) = Values::read(&file)? {
+        values
+    } else {
+        let values = Values::make(environment);
+        values.write(&file)?;
+        values
     };
     let issuer = Issuer::find_or_make(&key)?;
     if values.rekey_admin_token.is_empty() {
+        if installation::exists(config).await? {
+            let sentence = "the database holds an installation whose administrator's token is not in demo.env: delete the \
+                            data directory to start anew, or name another database";
+            return Err(Failure::new(Exit::Database, sentence));
+        }
         installation::make_keyring(config, environment)?;
         app::initialise(options, environment).await?.expose_secret().clone_into(&mut values.rekey_admin_token);
         values.write(&file)?;
@@ -123,7 +127,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
     SocketAddr::new(ip, address.port())
 }

@@ -1,5 +1,5 @@
 //! The demo tenants, made through the API as anybody would make them. Everything has a name of its own and every secret
-//! is given, so that a second attempt finds what the first one made: ALREADY_EXISTS is as good as done.
+//! is given, so that a second attempt finds what the first one made: `ALREADY_EXISTS` is as good as done.
 
 use std::path::Path;
 
@@ -59,8 +59,8 @@ impl Seeder {
     async fn connect(service: &Endpoint, values: &Values) -> Result<Self, Failure> {
         let failure = |cause: String| Failure::new(Exit::Failed, format!("cannot make the demo tenants: {cause}"));
         let channel = service.connect().await.map_err(|cause| failure(cause.to_string()))?;
-        let mut authorization: MetadataValue<Ascii> =
-            format!("Bearer {}", values.rekey_admin_token).parse().map_err(|_| failure("REKEY_ADMIN_TOKEN".into()))?;
+        let authorization = format!("Bearer {}", values.rekey_admin_token).parse::<MetadataValue<Ascii>>();
+        let mut authorization = authorization.map_err(|cause| failure(format!("REKEY_ADMIN_TOKEN: {cause}")))?;
         authorization.set_sensitive(true);
         Ok(Self { channel, authorization })
     }
@@ -117,7 +117,7 @@ impl Seeder {
             display_name: "Demo of the dialect ocariot".to_owned(),
             aliases: vec![alias("ocariot", "default")],
             change_password_allowed: true,
-            user_policy: policy(PolicyPreset::Ocariot),
+            user_policy: Some(policy(PolicyPreset::Ocariot)),
             jwt_issuers: vec![JwtIssuer {
                 issuer: ISSUER.to_owned(),
                 public_key_pem: issuer.public_key_pem().to_owned(),
@@ -137,7 +137,7 @@ impl Seeder {
             display_name: "Demo of the dialect licensespring".to_owned(),
             aliases: vec![alias("licensespring", "demo")],
             change_password_allowed: true,
-            user_policy: policy(PolicyPreset::Licensespring),
+            user_policy: Some(policy(PolicyPreset::Licensespring)),
             ..Tenant::default()
         })
         .await?;
@@ -161,7 +161,7 @@ impl Seeder {
             tenant_id: "roma".to_owned(),
             display_name: "Demo of the dialect roma".to_owned(),
             aliases: vec![alias("roma", &instance), alias("roma", "default/default")],
-            device_policy: policy(PolicyPreset::Roma),
+            device_policy: Some(policy(PolicyPreset::Roma)),
             ..Tenant::default()
         })
         .await?;
@@ -217,8 +217,8 @@ fn alias(dialect: &str, name: &str) -> TenantAlias {
     TenantAlias { dialect: dialect.to_owned(), alias: name.to_owned() }
 }
 
-fn policy(preset: PolicyPreset) -> Option<SecretPolicy> {
-    Some(SecretPolicy { preset: preset.into(), ..SecretPolicy::default() })
+fn policy(preset: PolicyPreset) -> SecretPolicy {
+    SecretPolicy { preset: preset.into(), ..SecretPolicy::default() }
 }
 
 fn done<T>(what: &str, answer: Result<Response<T>, Status>) -> Result<(), Failure> {

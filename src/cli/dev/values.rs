@@ -108,7 +108,7 @@ impl Values {
         let variables = serde_json::to_value(self).map_err(|cause| failure(cause.to_string()))?;
         let mut text = HEADER.to_owned();
         for (name, value) in variables.as_object().into_iter().flatten() {
-            text += &format!("{name}={}\n", quoted(value.as_str().unwrap_or_default()));
+            text.extend([name, "=", &quoted(value.as_str().unwrap_or_default()), "\n"]);
         }
         if self.seeded {
             text += SEEDED;

@@ -1,4 +1,7 @@
 //! The canonical API: every unary method of the protos by its `google.api.http` routes.
+//!
+//! A tenant stands in a path by its id, by `-`, or by an alias such as `applivery:acme`; an alias with a slash, as `roma`
+//! has them, cannot, since no variable spans two segments and `%2f` is refused.
 
 mod error;
 mod route;

@@ -90,3 +90,46 @@ async fn refuse<E>(call: &Call, method: &str, subject_id: &str, refusal: E, erro
         Err(failure) => error(&failure),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{gateway::canonical::Routes, proto::DESCRIPTORS};
+
+    fn claims(path: &str) -> Vec<bool> {
+        let segments = path::segments(path).unwrap_or_default();
+        vec![
+            applivery::Route::find(&Method::GET, &segments).is_some(),
+            licensespring::Route::find(&Method::GET, &segments).is_some(),
+            ocariot::Route::find(&Method::GET, &segments).is_some(),
+            roma::Route::find(&Method::GET, &segments).is_some(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_is_at_most_one_dialects_and_then_no_canonical_route(
+            head in prop::sample::select(vec!["", "/v1/users", "/v1/organizations", "/api/v4", "/v2/p/link", "/v1/tenants"]),
+            rest in prop::collection::vec("password|reset-password|users|[a-z%:./-]{0,6}", 0..6),
+        ) {
+            let path = format!("{head}/{}", rest.join("/"));
+            let claims = claims(&path).into_iter().filter(|claim| *claim).count();
+            prop_assert!(claims <= 1);
+            prop_assert_eq!(Route::find(&Method::GET, &path).is_some(), claims == 1);
+            let canonical = Routes::read(&DESCRIPTORS).find(&Method::GET, &path).is_ok();
+            prop_assert!(!canonical || claims == 0);
+        }
+    }
+
+    #[test]
+    fn a_template_for_the_log_holds_nothing_of_the_path() {
+        for path in
+            ["/v1/organizations/canary/canary", "/v1/users/canary/password", "/api/v4/canary", "/v2/canary/link/canary"]
+        {
+            let route = Route::find(&Method::GET, path).unwrap();
+            assert!(!route.template().contains("canary"), "{path}");
+        }
+    }
+}
