@@ -207,11 +207,15 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             if Permission::parse(&grant.permission).is_none() {
                 fields.refuse::<()>(format!("{path}.permission"), "is no permission of Rekey's");
             }
+            bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
+            let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
+            let types = types
+                .filter_map(|(index, name)| fields.text(&format!("{path}.subject_types[{index}]"), name, MAX_NAME));
             scope_grants.push(ScopeGrant {
                 scope: scope.unwrap_or_default(),
                 permission: grant.permission,
                 own_only: grant.own_only,
-                subject_types: grant.subject_types,
+                subject_types: types.collect(),
             });
         }
         let (Some(issuer_name), Some(audience), Some(algorithm)) = (name, audience, algorithm) else { continue };

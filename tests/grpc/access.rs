@@ -67,7 +67,7 @@ async fn no_method_answers_who_has_no_good_credential_whatever_the_message() {
     let (revoked, which) = issue(&rekey, None).await;
     rekey.admin().callers.revoke_api_token(which).await.unwrap();
     let (expired, _) = issue(&rekey, Some(START + 60)).await;
-    rekey.clock.advance(Duration::from_secs(120));
+    rekey.clock.advance(Duration::from_mins(2));
     let altered = format!("{}x", rekey.admin_token);
     let credentials = [
         (MetadataMap::new(), "CREDENTIAL_MISSING"),

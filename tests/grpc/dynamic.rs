@@ -1,7 +1,7 @@
 //! Calls made from the descriptors, so that no method is forgotten: bytes out, bytes in.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use rekey::{
     access::Access,
     api::rules,
@@ -23,6 +23,13 @@ use crate::common::rekey::Rekey;
 /// Good under every preset.
 pub(crate) const PASSWORD: &str = "Long-enough-Phrase-42";
 
+/// Of a key that nobody has kept.
+const PUBLIC_KEY: &str = "\
+-----BEGIN PUBLIC KEY-----\n\
+MCowBQYDK2VwAyEANmT1ikPv+tYz8VH2e2QO0vnpFu5Wt+ILqOIrkppyQ1A=\n\
+-----END PUBLIC KEY-----\n\
+";
+
 /// A method of the API.
 #[derive(Clone)]
 pub(crate) struct Method {
@@ -34,23 +41,30 @@ pub(crate) struct Method {
 impl Method {
     /// A request that breaks no rule, about what [`furnish`] made.
     pub(crate) fn request(&self, tenant: &str) -> DynamicMessage {
-        let mut message = DynamicMessage::new(self.descriptor.input());
-        for field in self.descriptor.input().fields() {
-            let first = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
-            let first = first.and_then(|oneof| oneof.fields().next());
-            if field.name() == "tenant" {
-                message.set_field(&field, Value::default_value_for_field(&field));
-            } else if (is_required(&field) || first.as_ref() == Some(&field)) && field.kind() == Kind::String {
-                message.set_field(&field, Value::String(value(field.name(), tenant).to_owned()));
-            }
-        }
-        message
+        good(&self.descriptor.input(), tenant)
     }
 
     /// Whether its request names a tenant.
     pub(crate) fn names_tenant(&self) -> bool {
         self.descriptor.input().get_field_by_name("tenant_id").is_some()
     }
+}
+
+/// A message with what is required, and the first member of each oneof.
+pub(crate) fn good(descriptor: &MessageDescriptor, tenant: &str) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    for field in descriptor.fields() {
+        let first = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
+        let first = first.and_then(|oneof| oneof.fields().next());
+        if is_required(&field) || first.as_ref() == Some(&field) {
+            let value = match field.kind() {
+                Kind::Message(inner) => Value::Message(good(&inner, tenant)),
+                _ => Value::String(value(field.name(), tenant).to_owned()),
+            };
+            message.set_field(&field, value);
+        }
+    }
+    message
 }
 
 fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
@@ -64,6 +78,12 @@ fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
         "api_key" => "a-key-of-svc",
         "username" | "user_name" => "somebody",
         "password" | "current_password" | "new_password" => PASSWORD,
+        "dialect" => "ocariot",
+        "alias" => "somewhere",
+        "issuer" => "https://issuer.example",
+        "public_key_pem" => PUBLIC_KEY,
+        "scope" => "users",
+        "permission" => "users:get",
         "method" => "rekey.v1.UserService/GetUser",
         _ => panic!("no value for the field {field}"),
     }
