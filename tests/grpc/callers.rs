@@ -1,4 +1,4 @@
-//! CallerService.
+//! `CallerService`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! DeviceService.
+//! `DeviceService`.
 
 use rekey::proto::{
     CreateDeviceRequest, DeviceAuthentication, GenerateSecret, GetDeviceRequest, ResetAuthenticationRequest,

@@ -1,4 +1,4 @@
-//! IntegrationService.
+//! `IntegrationService`.
 
 use std::collections::HashMap;
 

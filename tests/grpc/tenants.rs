@@ -1,4 +1,4 @@
-//! TenantService.
+//! `TenantService`.
 
 use rekey::proto::{
     CharacterClass, CreateTenantRequest, GetTenantRequest, JwtIssuer, ListTenantsRequest, PolicyPreset, ScopeGrant,

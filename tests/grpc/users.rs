@@ -1,4 +1,4 @@
-//! UserService.
+//! `UserService`.
 
 use rekey::proto::{
     ChangePasswordRequest, CreateUserRequest, GenerateSecret, GetUserRequest, ResetPasswordRequest, SubjectState,
