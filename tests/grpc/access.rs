@@ -1,5 +1,7 @@
 //! Who gets in: every method, with every kind of credential that should not do.
 
+#![expect(clippy::panic, reason = "a test stops at the first surprise")]
+
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};

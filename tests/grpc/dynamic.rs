@@ -1,5 +1,7 @@
 //! Calls made from the descriptors, so that no method is forgotten: bytes out, bytes in.
 
+#![expect(clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test stops at the first surprise")]
+
 use bytes::{Buf as _, BufMut as _, Bytes};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use rekey::{
