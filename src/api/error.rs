@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use crate::domain::{Error, Reason, Timestamp};
 
@@ -76,6 +76,14 @@ pub fn status(error: &Error, request_id: &str) -> Status {
     }
     if let Some(delay) = error.retry_delay().or((code == Code::ResourceExhausted).then_some(Duration::from_secs(1))) {
         details.set_retry_info(Some(delay));
+    }
+    if code == Code::NotFound {
+        // `USER_NOT_FOUND`: a user. Which one is not repeated: the asker knows.
+        let resource = name.trim_end_matches("_NOT_FOUND").to_ascii_lowercase();
+        details.set_resource_info(resource, "", "", error.message());
+    }
+    if code == Code::FailedPrecondition {
+        details.set_precondition_failure(vec![PreconditionViolation::new(name, "", error.message())]);
     }
     if !request_id.is_empty() {
         details.set_request_info(request_id, "");

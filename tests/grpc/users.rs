@@ -6,6 +6,7 @@ use rekey::proto::{
     verify_password_request,
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::common::rekey::{Clients, Rekey, fields, reason};
 
@@ -149,6 +150,7 @@ async fn asked_by_name_an_unknown_user_looks_like_a_wrong_password() {
     };
     let unknown = clients.users.change_password(by_id).await.unwrap_err();
     assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::NotFound, "USER_NOT_FOUND"));
+    assert_eq!(unknown.get_details_resource_info().unwrap().resource_type, "user");
 }
 
 #[tokio::test]
@@ -158,6 +160,8 @@ async fn a_tenant_may_forbid_its_users_to_change_passwords() {
     let request = ChangePasswordRequest { tenant_id: "strict".to_owned(), ..change(FIRST, SECOND) };
     let refused = clients.users.change_password(request).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "CHANGE_PASSWORD_NOT_ALLOWED"));
+    let failure = refused.get_details_precondition_failure().unwrap();
+    assert_eq!(failure.violations[0].r#type, "CHANGE_PASSWORD_NOT_ALLOWED");
 }
 
 #[tokio::test]
