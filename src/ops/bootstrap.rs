@@ -1,14 +1,13 @@
 //! The first act in an empty database: the tenant of platform callers, its administrator, and a token for it.
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::Ops;
 use crate::{
     audit::{Outcome, Record, Target},
     crypto::{DataKey, token::ApiToken},
     domain::{
-        Attributes, Error, Material, Permission, Policy, Reason, ResourceId, Result, Secret, Slot, Stage, Subject,
-        SubjectKind, SubjectState, Tenant, TenantRef,
+        Attributes, Error, Permission, Policy, Reason, ResourceId, Result, SubjectKind, Tenant, TenantRef,
         policy::Preset,
         tenant::{SYSTEM_TENANT, Settings},
     },
@@ -66,36 +65,13 @@ impl Ops {
         };
 
         let admin = ResourceId::parse("admin").ok_or_else(|| Error::internal("the administrator's id"))?;
-        let subject = Subject {
-            uid: self.make_uid(now),
-            tenant_uid: tenant.uid.clone(),
-            kind: SubjectKind::Caller,
-            id: admin,
-            login: None,
-            state: SubjectState::Active,
-            attributes: Attributes {
-                display_name: "First administrator".to_owned(),
-                permissions: vec![Permission::EVERYTHING.as_str().to_owned()],
-            },
-            version: 1,
-            create_time: now,
-            update_time: now,
+        let mut subject = self.new_subject(&tenant, SubjectKind::Caller, admin, None, now);
+        subject.attributes = Attributes {
+            display_name: "First administrator".to_owned(),
+            permissions: vec![Permission::EVERYTHING.as_str().to_owned()],
         };
         let ApiToken { id, token } = ApiToken::make(&*self.entropy);
-        #[expect(clippy::disallowed_methods, reason = "digested, and shown once")]
-        let (key_id, digest) = self.keyring.digest(token.expose_secret().as_bytes());
-        let secret = Secret {
-            subject_uid: subject.uid.clone(),
-            slot: Slot::ApiToken(id),
-            version: 1,
-            stage: Stage::Current,
-            material: Material::Digest,
-            payload: digest.to_vec(),
-            key_id,
-            read_only: false,
-            create_time: now,
-            expire_time: None,
-        };
+        let secret = self.keep_token(&subject, &id, 1, now, &token);
         let record = record(&tenant, Target::Subject(SubjectKind::Caller, subject.id.to_string()));
         self.store.insert_subject(subject, vec![secret], record).await.map_err(|error| {
             if error.reason() == Reason::AlreadyExists {

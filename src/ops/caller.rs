@@ -10,8 +10,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::token::{ApiToken, make_shared_key, token_id},
     domain::{
-        Attributes, Error, Material, Password, Permission, Reason, ResourceId, Result, Secret, Slot, Stage, Subject,
-        SubjectKind, SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Violation,
+        Attributes, Error, Material, Password, Permission, Reason, ResourceId, Result, Slot, Stage, Subject,
+        SubjectKind, SubjectRef, Tenant, TenantRef, Timestamp, Violation,
     },
     store::SecretChange,
 };
@@ -84,20 +84,10 @@ impl Ops {
                 holds(call, *permission)?;
             }
             let tenant = self.tenant(call, &request.tenant).await?;
-            let subject = Subject {
-                uid: self.make_uid(now),
-                tenant_uid: tenant.uid.clone(),
-                kind: KIND,
-                id,
-                login: None,
-                state: SubjectState::Active,
-                attributes: Attributes {
-                    display_name: request.display_name,
-                    permissions: request.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
-                },
-                version: 1,
-                create_time: now,
-                update_time: now,
+            let mut subject = self.new_subject(&tenant, KIND, id, None, now);
+            subject.attributes = Attributes {
+                display_name: request.display_name,
+                permissions: request.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
             };
             let detail = subject.attributes.permissions.join(" ");
             let record = call.record(self, target, Outcome::Succeeded, None, detail);
@@ -131,21 +121,9 @@ impl Ops {
                     (id, token, false)
                 }
             };
-            #[expect(clippy::disallowed_methods, reason = "digested, and forgotten")]
-            let (key_id, digest) = self.keyring.digest(token.expose_secret().as_bytes());
             let plan = |subject: &Subject, now| {
-                let secret = Secret {
-                    subject_uid: subject.uid.clone(),
-                    slot: Slot::ApiToken(id.clone()),
-                    version: subject.version + 1,
-                    stage: Stage::Current,
-                    material: Material::Digest,
-                    payload: digest.to_vec(),
-                    key_id: key_id.clone(),
-                    read_only: false,
-                    create_time: now,
-                    expire_time: request.expire_time,
-                };
+                let mut secret = self.keep_token(subject, &id, subject.version + 1, now, &token);
+                secret.expire_time = request.expire_time;
                 Ok((None, vec![SecretChange::Replace(secret)]))
             };
             let detail = format!("token {id} {}", if made { "generated" } else { "given" });

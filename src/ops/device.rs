@@ -5,8 +5,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::same_password,
     domain::{
-        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef,
-        SubjectState, TenantRef,
+        Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
+        TenantRef,
     },
     store::SecretChange,
 };
@@ -74,18 +74,7 @@ impl Ops {
         let target = Target::Subject(KIND, id.to_string());
         self.audited(call, target.clone(), async {
             let tenant = self.tenant(call, &request.tenant).await?;
-            let subject = Subject {
-                uid: self.make_uid(now),
-                tenant_uid: tenant.uid.clone(),
-                kind: KIND,
-                id,
-                login: Some(request.user_name),
-                state: SubjectState::Active,
-                attributes: Attributes::default(),
-                version: 1,
-                create_time: now,
-                update_time: now,
-            };
+            let subject = self.new_subject(&tenant, KIND, id, Some(request.user_name), now);
             let context: Vec<&str> = subject.login.as_deref().into_iter().collect();
             let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context)?;
             let key = self.data_keys.primary(&tenant.uid).await?;

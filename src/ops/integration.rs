@@ -7,8 +7,7 @@ use super::{
 use crate::{
     audit::{Outcome, Target},
     domain::{
-        Attributes, Error, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
-        SubjectState, TenantRef,
+        Error, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, TenantRef,
     },
     store::SecretChange,
 };
@@ -82,20 +81,8 @@ impl Ops {
         let target = Target::Subject(KIND, id.to_string());
         self.audited(call, target.clone(), async {
             let tenant = self.tenant(call, &request.tenant).await?;
-            let uid = self.make_uid(now);
-            let username = request.username.unwrap_or_else(|| format!("rk-{uid}"));
-            let subject = Subject {
-                uid,
-                tenant_uid: tenant.uid.clone(),
-                kind: KIND,
-                id,
-                login: Some(username.clone()),
-                state: SubjectState::Active,
-                attributes: Attributes::default(),
-                version: 1,
-                create_time: now,
-                update_time: now,
-            };
+            let username = request.username.unwrap_or_else(|| format!("rk-{}", self.make_uid(now)));
+            let subject = self.new_subject(&tenant, KIND, id, Some(username.clone()), now);
             let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username])?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let mut secrets = vec![self.keep_password(&key, &subject, 1, now, &password)?];

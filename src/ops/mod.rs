@@ -25,8 +25,8 @@ use crate::{
     audit::{Outcome, Record, Target},
     crypto::{Hasher, Keyring},
     domain::{
-        Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, Tenant, TenantRef,
-        Timestamp, Uid,
+        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
+        Tenant, TenantRef, Timestamp, Uid,
     },
     store::{SecretChange, Store, SubjectChange},
 };
@@ -130,6 +130,29 @@ impl Ops {
 
     fn id_or_new(&self, id: Option<ResourceId>, now: Timestamp) -> ResourceId {
         id.unwrap_or_else(|| self.make_uid(now).into())
+    }
+
+    /// A subject that is about to be: active, in its first version.
+    fn new_subject(
+        &self,
+        tenant: &Tenant,
+        kind: SubjectKind,
+        id: ResourceId,
+        login: Option<String>,
+        now: Timestamp,
+    ) -> Subject {
+        Subject {
+            uid: self.make_uid(now),
+            tenant_uid: tenant.uid.clone(),
+            kind,
+            id,
+            login,
+            state: SubjectState::Active,
+            attributes: Attributes::default(),
+            version: 1,
+            create_time: now,
+            update_time: now,
+        }
     }
 
     /// The tenant that a request names, where the caller reaches it. To others it looks as if it were not there.

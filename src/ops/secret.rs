@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Ops;
@@ -84,6 +85,30 @@ impl Ops {
     ) -> Result<Secret> {
         let payload = key.seal_settings(place(subject, &Slot::Settings, version), &settings.0, &*self.entropy)?;
         Ok(new_secret(subject, Slot::Settings, version, now, Material::Sealed, payload, key))
+    }
+
+    /// An API token as it is kept: its keyed digest.
+    pub(super) fn keep_token(
+        &self,
+        subject: &Subject,
+        id: &str,
+        version: i64,
+        now: Timestamp,
+        token: &SecretString,
+    ) -> Secret {
+        let (key_id, digest) = self.keyring.digest(token);
+        Secret {
+            subject_uid: subject.uid.clone(),
+            slot: Slot::ApiToken(id.to_owned()),
+            version,
+            stage: Stage::Current,
+            material: Material::Digest,
+            payload: digest.to_vec(),
+            key_id,
+            read_only: false,
+            create_time: now,
+            expire_time: None,
+        }
     }
 
     /// A user's verifier, opened; `None` where there is none in force.

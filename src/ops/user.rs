@@ -8,8 +8,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::Verdict,
     domain::{
-        Attributes, Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef,
-        SubjectState, Tenant, TenantRef, Timestamp,
+        Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
+        Tenant, TenantRef, Timestamp,
     },
     store::SecretChange,
 };
@@ -90,18 +90,8 @@ impl Ops {
         let target = Target::Subject(KIND, id.to_string());
         self.audited(call, target.clone(), async {
             let tenant = self.tenant(call, &request.tenant).await?;
-            let subject = Subject {
-                uid: self.make_uid(now),
-                tenant_uid: tenant.uid.clone(),
-                kind: KIND,
-                id,
-                login: Some(request.username),
-                state: request.state,
-                attributes: Attributes::default(),
-                version: 1,
-                create_time: now,
-                update_time: now,
-            };
+            let mut subject = self.new_subject(&tenant, KIND, id, Some(request.username), now);
+            subject.state = request.state;
             let mut secrets = Vec::new();
             let mut generated = None;
             if let Some(source) = request.source {

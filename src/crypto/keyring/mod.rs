@@ -6,6 +6,7 @@ use std::{fmt, path::Path};
 
 use aws_lc_rs::{constant_time, hmac};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use self::file::Purpose;
@@ -132,10 +133,11 @@ impl Keyring {
 
     /// The primary digest key's id, and the keyed digest (HMAC-SHA-256) of a token under it.
     #[must_use]
-    pub fn digest(&self, token: &[u8]) -> (String, [u8; 32]) {
+    pub fn digest(&self, token: &SecretString) -> (String, [u8; 32]) {
         let key = &self.digest.primary;
         let mut digest = [0; 32];
-        digest.copy_from_slice(key.mac(TOKEN_DIGEST, token).as_ref());
+        #[expect(clippy::disallowed_methods, reason = "digested here")]
+        digest.copy_from_slice(key.mac(TOKEN_DIGEST, token.expose_secret().as_bytes()).as_ref());
         (key.id.clone(), digest)
     }
 

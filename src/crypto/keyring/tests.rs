@@ -40,7 +40,7 @@ fn what_was_made_is_read_again() {
     let (_directory, path, keyring) = made(1);
     let again = Keyring::load(&path).unwrap();
     assert_eq!(keyring.wrapping_key_ids(), again.wrapping_key_ids());
-    assert_eq!(keyring.digest(b"token"), again.digest(b"token"));
+    assert_eq!(keyring.digest(&"token".into()), again.digest(&"token".into()));
     assert_eq!(keyring.given_token_ids(b"token"), again.given_token_ids(b"token"));
     let page = keyring.seal_page_token("context", "position", &SeededEntropy::new(2));
     assert_eq!(**again.open_page_token("context", &page).unwrap(), *"position");
@@ -151,9 +151,9 @@ fn older_keys_read_what_they_made() {
     assert_eq!(both.unwrap(&wrapped).unwrap().as_bytes(), data_key(4).as_bytes());
     assert_eq!(both.wrap(&data_key(4), &tenant, &entropy).unwrap().wrapping_key_id, new.wrapping_key_ids()[0]);
     assert_eq!(both.wrapping_key_ids(), [new.wrapping_key_ids()[0], old.wrapping_key_ids()[0]]);
-    let (id, digest) = old.digest(b"token");
+    let (id, digest) = old.digest(&"token".into());
     assert!(both.digest_matches(&id, b"token", &digest));
-    assert_eq!(both.digest(b"token"), new.digest(b"token"));
+    assert_eq!(both.digest(&"token".into()), new.digest(&"token".into()));
     assert_eq!(both.given_token_ids(b"t"), [new.given_token_ids(b"t"), old.given_token_ids(b"t")].concat());
     assert!(both.open_page_token("c", &old.seal_page_token("c", "p", &entropy)).is_some());
 
@@ -184,14 +184,14 @@ fn a_wrapped_key_opens_for_its_tenant_and_id_only() {
 #[test]
 fn a_digest_matches_its_token_and_key_only() {
     let (_directory, _, keyring) = made(1);
-    let (id, digest) = keyring.digest(b"token");
+    let (id, digest) = keyring.digest(&"token".into());
     assert!(keyring.digest_matches(&id, b"token", &digest));
     assert!(!keyring.digest_matches(&id, b"tokem", &digest));
     assert!(!keyring.digest_matches("none", b"token", &digest));
     assert!(!keyring.digest_matches(keyring.wrapping_key_ids()[0], b"token", &digest));
     assert!(!keyring.digest_matches(&id, b"token", &digest[..31]));
     assert!(!keyring.digest_matches(&id, b"token", b""));
-    assert_ne!(made(2).2.digest(b"token").1, digest);
+    assert_ne!(made(2).2.digest(&"token".into()).1, digest);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn an_id_of_a_given_token_is_short_and_tells_nothing_of_its_digest() {
     assert_eq!(ids.len(), 1);
     assert_eq!(ids[0].len(), 31);
     assert!(ids[0].starts_with('g'));
-    let digest = HEXLOWER.encode(&keyring.digest(b"token").1);
+    let digest = HEXLOWER.encode(&keyring.digest(&"token".into()).1);
     assert!(!digest.contains(&ids[0][1..]));
     assert_ne!(ids, keyring.given_token_ids(b"tokem"));
 }
