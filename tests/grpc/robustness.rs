@@ -3,6 +3,7 @@
 
 mod cancellation;
 mod database;
+mod outage;
 mod overload;
 mod races;
 mod records;
