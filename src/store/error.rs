@@ -166,7 +166,7 @@ fn is_unavailable(error: &dyn DatabaseError) -> bool {
         ["08", "28", "53", "57", "58"].iter().any(|class| code.starts_with(class))
             || ["3D000", "55P03", "25006", "25P03", "42P01", "42703"].contains(&&*code)
     } else {
-        // Busy, locked, no memory, read-only, I/O, corrupt, full, cannot open, not a database; what is not migrated is 1.
+        // Busy, locked, no memory, read-only, I/O, corrupt, full, cannot open, not a database; 1 if it is not migrated.
         matches!(sqlite_code(&code), Some(5 | 6 | 7 | 8 | 10 | 11 | 13 | 14 | 26))
             || error.message().starts_with("no such ")
     }

@@ -12,9 +12,8 @@ use super::{
 use crate::common::rekey::{Clients, Rekey, reason};
 
 fn payload_of(id: &str, version: i64) -> String {
-    format!(
-        "subject_uid = (SELECT uid FROM subject WHERE external_id = '{id}') AND slot = 'password' AND version = {version}"
-    )
+    let subject = format!("(SELECT uid FROM subject WHERE external_id = '{id}')");
+    format!("subject_uid = {subject} AND slot = 'password' AND version = {version}")
 }
 
 async fn set_payload(raw: &Raw, id: &str, version: i64, payload: &[u8]) {
