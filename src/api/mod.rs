@@ -72,7 +72,7 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
 }
 
 /// The server with its bounds and its one list of layers. What tonic leaves open is closed here; what it cannot close
-/// (silent connections, their number) is `listen`'s. How many calls run is the gate's: tonic's own limit refuses without
+/// (silent connections, their number) is `listen`'s. How many calls run is the gate's: tonic's own refuses without
 /// saying when to come again. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024 local errors. A
 /// connection's age is not bounded: tonic's grace cuts running calls off.
 #[must_use]
