@@ -72,17 +72,16 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
 }
 
 /// The server with its bounds and its one list of layers. What tonic leaves open is closed here; what it cannot close
-/// (silent connections, their number) is `listen`'s. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024
-/// local errors. A connection's age is not bounded: tonic's grace cuts running calls off.
+/// (silent connections, their number) is `listen`'s. How many calls run is the gate's: tonic's own refuses without
+/// saying when to come again. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024 local errors. A
+/// connection's age is not bounded: tonic's grace cuts running calls off.
 #[must_use]
 pub fn server(ops: &Ops) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
     Server::builder()
         .accept_http1(false)
-        .concurrency_limit_per_connection(64)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_header_list_size(16 * 1024)
-        .load_shed(true)
         .max_concurrent_streams(100)
         .timeout(TIMEOUT)
         .layer(GateLayer::new(ops.clone(), MAX_CALLS))

@@ -28,7 +28,7 @@ impl Failure {
     /// A commit that failed. Only where the server itself says that it gave the transaction up is it known to be
     /// undone; otherwise it may well be done.
     pub(super) fn of_commit(error: DbErr) -> Self {
-        let given_up = database_error(&error).is_some_and(|error| is_transient(error) && is_postgres(error));
+        let given_up = database_error(&error).is_some_and(is_transient);
         if given_up { Self::Database(error) } else { Self::Known(outcome_unknown(error.to_string())) }
     }
 
@@ -152,10 +152,9 @@ fn is_postgres(error: &dyn DatabaseError) -> bool {
     error.try_downcast_ref::<PgDatabaseError>().is_some()
 }
 
-/// PostgreSQL: serialisation failure and deadlock. SQLite: busy and locked, whatever the reason in the upper bits.
+/// Serialisation failure and deadlock. SQLite has neither, and where it is busy it has waited already.
 fn is_transient(error: &dyn DatabaseError) -> bool {
-    let code = error.code().unwrap_or_default();
-    if is_postgres(error) { ["40001", "40P01"].contains(&&*code) } else { matches!(sqlite_code(&code), Some(5 | 6)) }
+    is_postgres(error) && ["40001", "40P01"].contains(&&*error.code().unwrap_or_default())
 }
 
 /// Nothing is wrong with the statement: the database is not there, full, read-only, too busy, or not migrated.
@@ -167,8 +166,9 @@ fn is_unavailable(error: &dyn DatabaseError) -> bool {
         ["08", "28", "53", "57", "58"].iter().any(|class| code.starts_with(class))
             || ["3D000", "55P03", "25006", "25P03", "42P01", "42703"].contains(&&*code)
     } else {
-        // No memory, read-only, I/O, corrupt, full, cannot open, not a database; and what is not migrated is 1.
-        matches!(sqlite_code(&code), Some(7 | 8 | 10 | 11 | 13 | 14 | 26)) || error.message().starts_with("no such ")
+        // Busy, locked, no memory, read-only, I/O, corrupt, full, cannot open, not a database; 1 if it is not migrated.
+        matches!(sqlite_code(&code), Some(5 | 6 | 7 | 8 | 10 | 11 | 13 | 14 | 26))
+            || error.message().starts_with("no such ")
     }
 }
 

@@ -3,8 +3,13 @@
 
 mod cancellation;
 mod database;
+mod outage;
+mod overload;
 mod races;
 mod records;
+mod shutdown;
+mod start;
+mod tampering;
 mod world;
 
 macro_rules! on_both_engines {
@@ -33,4 +38,8 @@ on_both_engines! {
     races::an_integration_is_reset_as_one_act,
     records::without_its_record_nothing_is_changed_or_shown,
     records::every_act_leaves_one_record_and_no_secret,
+    start::a_keyring_that_does_not_fit_is_refused_by_name,
+    start::an_installation_is_made_once,
+    start::what_was_made_before_a_stop_is_there_after,
+    start::a_verifier_of_other_parameters_is_renewed_by_the_next_right_password,
 }

@@ -45,7 +45,7 @@ impl Raw {
             "SELECT uid || external_id || version FROM tenant ORDER BY uid",
             "SELECT uid || wrapping_key_id FROM data_key ORDER BY uid",
             "SELECT uid || external_id || coalesce(login, '') || version || update_time FROM subject ORDER BY uid",
-            "SELECT subject_uid || slot || version || stage || stage_time FROM secret ORDER BY subject_uid, slot, version",
+            "SELECT subject_uid || slot || version || stage || stage_time FROM secret ORDER BY 1",
         ] {
             state.extend(self.texts(sql).await);
         }

@@ -79,7 +79,7 @@ pub(super) async fn without_its_record_nothing_is_changed_or_shown(rekey: Rekey)
     };
     for _ in 0..3 {
         let mut c = clients.clone();
-        let shows = rekey::proto::ResetAuthenticationRequest {
+        let revealing = rekey::proto::ResetAuthenticationRequest {
             user_name: Some("renamed".to_owned()),
             secret_source: None,
             return_current_password: true,
@@ -93,7 +93,7 @@ pub(super) async fn without_its_record_nothing_is_changed_or_shown(rekey: Rekey)
         fails("ChangePassword", c.users.change_password(change).await.map(drop));
         fails("CreateDevice", c.devices.create_device(create_device("d2")).await.map(drop));
         fails("ResetAuthentication", c.devices.reset_authentication(reset_device("d1")).await.map(drop));
-        fails("ResetAuthentication, shown", c.devices.reset_authentication(shows).await.map(drop));
+        fails("ResetAuthentication, shown", c.devices.reset_authentication(revealing).await.map(drop));
         fails("RevealAuthentication", c.devices.reveal_authentication(reveal_device("d1")).await.map(drop));
         fails("CreateIntegration", c.integrations.create_integration(create_integration("i2")).await.map(drop));
         fails("UpdateIntegration", c.integrations.update_integration(update_integration("x")).await.map(drop));
@@ -154,8 +154,8 @@ async fn use_users(rekey: &Rekey, ledger: &mut Ledger) {
     let (given, etag) = (reset_password("ada", NEW_PASSWORD), "stale".to_owned());
 
     ok(users.create_user(ledger.under(&create, "user:bob", "succeeded", create_user("bob", None))).await);
-    let taken = ledger.under(&create, "user:bob", "failed ALREADY_EXISTS", create_user("bob", None));
-    users.create_user(taken).await.unwrap_err();
+    let again = ledger.under(&create, "user:bob", "failed ALREADY_EXISTS", create_user("bob", None));
+    users.create_user(again).await.unwrap_err();
     ok(users.reset_password(ledger.under(&reset, "user:ada", "succeeded", given.clone())).await);
     let weak = reset_password("ada", "canary-weak");
     let weak = ledger.under(&reset, "user:ada", "failed POLICY_VIOLATED", weak);
