@@ -159,12 +159,12 @@ const OPENS_SECRETS: &[&str] = &[
     "src/cli/dev/mod.rs",
     "src/cli/init.rs",
     "src/crypto/hasher/mod.rs",
+    "src/crypto/keyring/mod.rs",
     "src/crypto/sealed.rs",
     "src/crypto/signature.rs",
     "src/domain/password.rs",
     "src/domain/policy.rs",
     "src/ops/authenticate.rs",
-    "src/ops/bootstrap.rs",
     "src/ops/caller.rs",
 ];
 

@@ -1,6 +1,12 @@
 //! The gRPC API, from outside: a real server, a real channel, a real database.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 mod access;
 mod callers;

@@ -187,7 +187,7 @@ async fn use_users(rekey: &Rekey, ledger: &mut Ledger) {
     assert_eq!(users.reset_password(limited).await.unwrap_err().code(), Code::PermissionDenied);
     let token = rekey.make_caller(TENANT, &["users:resetPassword"]).await;
     let mut elsewhere = reset_password("ada", NEW_PASSWORD);
-    elsewhere.tenant_id = "system".to_owned();
+    "system".clone_into(&mut elsewhere.tenant_id);
     let elsewhere = ledger.by(&actor, &reset, "user:ada", "failed TENANT_NOT_FOUND", elsewhere);
     let mut users = rekey.clients(&token).users;
     assert_eq!(users.reset_password(elsewhere).await.unwrap_err().code(), Code::NotFound);

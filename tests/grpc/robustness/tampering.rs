@@ -17,7 +17,7 @@ fn payload_of(id: &str, version: i64) -> String {
 }
 
 async fn set_payload(raw: &Raw, id: &str, version: i64, payload: &[u8]) {
-    let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = data_encoding::HEXLOWER.encode(payload);
     raw.run(&format!("UPDATE secret SET payload = X'{hex}' WHERE {}", payload_of(id, version))).await;
 }
 
@@ -119,7 +119,7 @@ async fn a_token_whose_digest_was_altered_or_moved_lets_nobody_in() {
     // The thief's digest in the strong token's row: neither token is worth anything there.
     let row = |token: &str| format!("lookup_key = 'token/{}'", token.split('_').nth(1).unwrap());
     let digest = raw.bytes(&format!("SELECT payload FROM secret WHERE {}", row(&weak))).await;
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = data_encoding::HEXLOWER.encode(&digest);
     raw.run(&format!("UPDATE secret SET payload = X'{hex}' WHERE {}", row(&strong))).await;
     let get = super::world::get_user("ada");
     let refused = rekey.clients(&strong).users.get_user(get.clone()).await.unwrap_err();
