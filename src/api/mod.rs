@@ -24,6 +24,7 @@ use tower::layer::util::Stack;
 
 use self::gate::GateLayer;
 use crate::{
+    metrics::Calls,
     ops::Ops,
     proto::{
         DESCRIPTOR_SET, caller_service_server::CallerServiceServer, device_service_server::DeviceServiceServer,
@@ -75,7 +76,7 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
 /// (silent connections, their number) is `listen`'s. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024
 /// local errors. A connection's age is not bounded: tonic's grace cuts running calls off.
 #[must_use]
-pub fn server(ops: &Ops) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
+pub fn server(ops: &Ops, calls: &Calls) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
     Server::builder()
         .accept_http1(false)
         .concurrency_limit_per_connection(64)
@@ -85,5 +86,5 @@ pub fn server(ops: &Ops) -> Server<Stack<GateLayer, tower::layer::util::Identity
         .load_shed(true)
         .max_concurrent_streams(100)
         .timeout(TIMEOUT)
-        .layer(GateLayer::new(ops.clone(), MAX_CALLS))
+        .layer(GateLayer::new(ops.clone(), calls.clone(), MAX_CALLS))
 }

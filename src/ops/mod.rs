@@ -4,6 +4,7 @@
 //! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
 
 pub mod authenticate;
+mod batch;
 pub mod bootstrap;
 pub mod caller;
 mod data_keys;

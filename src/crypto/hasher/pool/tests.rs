@@ -44,7 +44,7 @@ async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
     let (release, first) = occupy(&pool);
     let waiting = [pool.admit(of(1), tag(1)).unwrap(), pool.admit(of(1), tag(2)).unwrap()];
     assert_eq!(pool.load().waiting, 2);
-    let refusal = pool.admit(of(1), tag(3)).unwrap_err();
+    let refusal = pool.admit(of(1), tag(3)).map(drop).unwrap_err();
     assert_eq!(refusal.reason(), Reason::Overloaded);
     assert_eq!(refusal.retry_delay(), Some(SERVICE * 3));
     drop(release);
@@ -60,7 +60,7 @@ async fn a_job_that_would_wait_too_long_is_refused() {
     let pool = pool(2, 100, SERVICE);
     let held = [occupy(&pool), occupy(&pool)];
     let waiting = [pool.admit(of(1), tag(1)).unwrap(), pool.admit(of(1), tag(2)).unwrap()];
-    let refusal = pool.admit(of(1), tag(3)).unwrap_err();
+    let refusal = pool.admit(of(1), tag(3)).map(drop).unwrap_err();
     assert_eq!(refusal.reason(), Reason::Overloaded);
     assert_eq!(refusal.retry_delay(), Some(SHORTEST_RETRY));
     drop(held);
@@ -197,7 +197,7 @@ async fn who_waits_how_long_is_asked_for_each_tenant() {
     let (release, _first) = occupy(&pool);
     let flood: Vec<_> = std::iter::from_fn(|| pool.admit(of(1), tag(1)).ok()).collect();
     assert_eq!(flood.len(), 3);
-    assert_eq!(pool.admit(of(1), tag(1)).unwrap_err().retry_delay(), Some(SERVICE * 4));
+    assert_eq!(pool.admit(of(1), tag(1)).map(drop).unwrap_err().retry_delay(), Some(SERVICE * 4));
     let other = pool.admit(of(2), tag(2)).unwrap();
     let again = pool.admit(of(2), tag(2)).map(drop).unwrap_err();
     assert_eq!(again.retry_delay(), Some(SERVICE * 4), "two of the flood and its own are before it");
