@@ -227,6 +227,7 @@ impl Ops {
     /// Tenant not found; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
+        self.hasher.check(call.turn(&tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(&tenant, found.as_ref()).await?;
         let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), stored).await?;

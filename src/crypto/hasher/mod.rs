@@ -204,6 +204,14 @@ impl Hasher {
         Ok(if known && equal { Verdict::Match { outdated } } else { Verdict::Mismatch })
     }
 
+    /// Whether a hash would be taken in now: asked first, a flood costs no look into the database.
+    ///
+    /// # Errors
+    /// Overloaded as above, and counted as such.
+    pub fn check(&self, turn: Turn<'_>) -> Result<()> {
+        self.0.pool.check(turn)
+    }
+
     /// How many hashes are done at once.
     #[must_use]
     pub fn threads(&self) -> usize {

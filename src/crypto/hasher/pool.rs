@@ -111,25 +111,21 @@ impl Pool {
         }
     }
 
-    /// Takes a job in, unless its tenant has to wait too long for it, or there is neither room nor anybody with more than
-    /// his share of it.
+    /// Refuses what would be refused now, for who has more to do before there is a job.
+    pub(super) fn check(&self, turn: Turn<'_>) -> Result<()> {
+        let mut state = self.0.lock();
+        let room = self.0.room(&state, turn, now()).map(drop);
+        state.refused += u64::from(room.is_err());
+        room
+    }
+
     fn admit(&self, turn: Turn<'_>, work: Work) -> Result<Ticket> {
         let shared = &self.0;
         let now = now();
         let mut state = shared.lock();
-        let wait = shared.time_for(&state, (state.waiting.ahead(turn.tenant) + 1).saturating_sub(shared.idle(&state)));
-        // A hash whose answer comes too late is done for nobody.
-        let in_time = turn.deadline.is_none_or(|deadline| wait + state.service <= deadline.duration_since(now));
-        let displaced = if wait > shared.max_wait || !in_time {
-            state.refused += 1;
-            return Err(overloaded(wait));
-        } else if (state.waiting.len() + 1).saturating_sub(shared.idle(&state)) <= shared.queue {
-            None
-        } else {
-            state.refused += 1;
-            let job = state.waiting.displace(turn.tenant);
-            Some(job.ok_or_else(|| overloaded(shared.time_for(&state, shared.queue + 1)))?)
-        };
+        let room = shared.room(&state, turn, now);
+        state.refused += u64::from(!matches!(room, Ok(None)));
+        let displaced = room?.and_then(|debtor| state.waiting.displace(&debtor));
         state.admitted += 1;
         let number = state.admitted;
         let (reply, receiver) = oneshot::channel();
@@ -190,8 +186,21 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn idle(&self, state: &State) -> usize {
-        self.threads - state.busy
+    /// Whether there is room for one more: who has to make it, where the queue is full. Refused where its tenant would have
+    /// to wait too long, or has its share of a full queue.
+    fn room(&self, state: &State, turn: Turn<'_>, now: Instant) -> Result<Option<Uid>> {
+        let idle = self.threads - state.busy;
+        let wait = self.time_for(state, (state.waiting.ahead(turn.tenant) + 1).saturating_sub(idle));
+        // A hash whose answer comes too late is done for nobody.
+        let in_time = turn.deadline.is_none_or(|deadline| wait + state.service <= deadline.duration_since(now));
+        if wait > self.max_wait || !in_time {
+            return Err(overloaded(wait));
+        }
+        if (state.waiting.len() + 1).saturating_sub(idle) <= self.queue {
+            return Ok(None);
+        }
+        let debtor = state.waiting.debtor(turn.tenant);
+        debtor.map(Some).ok_or_else(|| overloaded(self.time_for(state, self.queue + 1)))
     }
 
     /// The time in which the threads finish this many jobs.
