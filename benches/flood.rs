@@ -42,7 +42,7 @@ fn main() {
     let samples = usize::try_from(argument(1, 2_000)).unwrap();
     println!("{}", machine());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let service = Arc::new(runtime.block_on(Service::start()));
+    let service = Arc::new(runtime.block_on(Service::start(&[])));
 
     let capacity = runtime.block_on(capacity(&service));
     println!("capacity, closed loop:        {capacity:>8.1} checks/s");
@@ -57,17 +57,23 @@ fn main() {
     runtime.block_on(guess(&service, samples));
 }
 
-/// Checks a second, with four in flight for each thread.
+/// Checks a second, with two in flight for each thread: one that is hashed, and one that waits.
 async fn capacity(service: &Service) -> f64 {
     let channel = service.connect().await;
     let begin = Instant::now();
-    let callers = (0..thread::available_parallelism().unwrap().get() * 4).map(|_| {
+    let callers = (0..thread::available_parallelism().unwrap().get() * 2).map(|_| {
         let mut users = UserServiceClient::new(channel.clone());
         async move {
             let mut count = 0.0;
             while begin.elapsed() < Duration::from_secs(5) {
-                assert!(users.verify_password(check_right()).await.unwrap().into_inner().verified);
-                count += 1.0;
+                match users.verify_password(check_right()).await {
+                    Ok(answer) => {
+                        assert!(answer.into_inner().verified);
+                        count += 1.0;
+                    }
+                    // On a machine that is busy with other things a hash may take longer than may be waited.
+                    Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
+                }
             }
             count
         }
@@ -84,6 +90,7 @@ struct Probe {
 
 #[derive(Default)]
 struct Probed {
+    refused: usize,
     get: Times,
     health: Times,
 }
@@ -102,8 +109,11 @@ impl Probe {
                 while !stopped.load(Ordering::Relaxed) {
                     let request = GetUserRequest { tenant_id: "bench".to_owned(), user_id: "ada".to_owned() };
                     let begin = Instant::now();
-                    users.get_user(request).await.unwrap();
-                    probed.get.push(begin.elapsed());
+                    match users.get_user(request).await {
+                        Ok(_) => probed.get.push(begin.elapsed()),
+                        Err(status) if status.code() == Code::ResourceExhausted => probed.refused += 1,
+                        Err(status) => panic!("{status}"),
+                    }
                     let begin = Instant::now();
                     let answer = health.check(HealthCheckRequest { service: String::new() }).await.unwrap();
                     probed.health.push(begin.elapsed());
@@ -124,6 +134,7 @@ impl Probe {
 
 impl Probed {
     fn tell(mut self, when: &str) {
+        println!("{when:<6} GetUser  refused {:>6}", self.refused);
         for (what, times) in [("GetUser", &mut self.get), ("health", &mut self.health)] {
             let [p50, p99, most] = [500, 990, 1_000].map(|part| millis(quantile(times, part)));
             let count = times.len();
@@ -230,8 +241,17 @@ async fn guess(service: &Service, samples: usize) {
             _ => check_user("ada@example.org", "another phrase of similar size!!"),
         };
         let begin = Instant::now();
-        assert!(!users.verify_password(request).await.unwrap().into_inner().verified);
-        times.get_mut(which).unwrap().push(begin.elapsed());
+        let answer = users.verify_password(request).await;
+        let time = begin.elapsed();
+        match answer {
+            Ok(answer) => assert!(!answer.into_inner().verified),
+            // As above; not a sample.
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                continue;
+            }
+        }
+        times.get_mut(which).unwrap().push(time);
     }
     let (z, p) = mann_whitney(&times);
     let [unknown, wrong] = times.each_mut().map(|times| millis(quantile(times, 500)));

@@ -51,7 +51,7 @@ fn main() {
     println!("{}", machine());
     println!("Argon2id m={MEMORY_KIB} t={ITERATIONS} p=1; medians of {ROUNDS} rounds of {} s", ROUND.as_secs());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let service = runtime.block_on(Service::start());
+    let service = runtime.block_on(Service::start(&[("REKEY_HASHING__MAX_WAIT_MS", "5000")]));
     runtime.block_on(passwords(&service));
     runtime.block_on(devices(&service));
 }

@@ -52,16 +52,17 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// With the defaults, or what the environment says.
-    pub(crate) async fn start() -> Self {
+    /// With the defaults, but for these settings.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
-        let init = rekey(&data).arg("init").stderr(Stdio::inherit()).output().unwrap();
+        let init = rekey(&data).arg("init").stderr(Stdio::null()).output().unwrap();
         assert!(init.status.success());
         let token = String::from_utf8(init.stdout).unwrap().trim().to_owned();
         let port = free_port();
         let child = rekey(&data)
-            .args(["serve", "--log-level", "warn", "--grpc-listen", &format!("127.0.0.1:{port}")])
+            .args(["serve", "--log-level", "error", "--grpc-listen", &format!("127.0.0.1:{port}")])
+            .envs(settings.iter().copied())
             .spawn()
             .unwrap();
         let service = Self { child, port, token, _directory: directory };

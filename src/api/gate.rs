@@ -3,6 +3,7 @@
 //! `UNAUTHENTICATED` comes before `PERMISSION_DENIED`, and both before anybody looks at the message.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     pin::Pin,
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service, ServiceExt as _};
 use tracing::Instrument as _;
@@ -32,14 +33,30 @@ const REQUEST_ID_LENGTH: usize = 128;
 pub struct GateLayer {
     ops: Ops,
     calls: Calls,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl GateLayer {
-    /// A gate that lets `places` calls be worked on at once, and counts them all.
+    /// A gate that lets so many calls be worked on at once, and half as many of one method, and counts them all.
     #[must_use]
     pub fn new(ops: Ops, calls: Calls, places: usize) -> Self {
-        Self { ops, calls, places: Arc::new(Semaphore::new(places)) }
+        let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
+        let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
+        Self { ops, calls, places: Arc::new(Places { all: Arc::new(Semaphore::new(places)), by_method }) }
+    }
+}
+
+/// Places among the running calls. A flood of one method leaves others theirs.
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    by_method: HashMap<&'static str, Arc<Semaphore>>,
+}
+
+impl Places {
+    fn take(&self, method: &str) -> Option<[OwnedSemaphorePermit; 2]> {
+        let of_method = Arc::clone(self.by_method.get(method)?).try_acquire_owned().ok()?;
+        Some([of_method, Arc::clone(&self.all).try_acquire_owned().ok()?])
     }
 }
 
@@ -56,7 +73,7 @@ impl<S> Layer<S> for GateLayer {
 pub struct Gate<S> {
     ops: Ops,
     calls: Calls,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     inner: S,
 }
 
@@ -91,7 +108,7 @@ where
         let running = self.calls.begin(&rule.action);
         let (ops, places) = (self.ops.clone(), Arc::clone(&self.places));
         let call = async move {
-            let Ok(_place) = places.try_acquire_owned() else {
+            let Some(_places) = places.take(&rule.action) else {
                 let busy = Error::new(Reason::Overloaded, "the server is busy");
                 return Ok(refusal(error::status(&busy, &request_id)));
             };

@@ -37,7 +37,7 @@ use crate::{
 pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// The largest answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Calls that are worked on at once, over all connections.
+/// Calls that are worked on at once, over all connections; half as many of one method.
 pub const MAX_CALLS: usize = 256;
 /// How long a call may take, whatever deadline its client set.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
