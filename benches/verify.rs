@@ -1,5 +1,5 @@
-//! What stands around the work: VerifyPassword over gRPC against the bare `argon2` function on as many threads, and
-//! VerifyAuthentication against a bare tonic server that answers messages of the same sizes. Side by side in one run.
+//! What stands around the work: `VerifyPassword` over gRPC against the bare `argon2` function on as many threads, and
+//! `VerifyAuthentication` against a bare tonic server that answers messages of the same sizes. Side by side in one run.
 //!
 //! `cargo bench --bench verify`. The ratios count; the rates say more about the machine than about us.
 

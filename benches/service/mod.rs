@@ -1,7 +1,6 @@
 //! The release binary as a process of its own, with a tenant, a user and a device, and what benchmarks ask of it.
 
-#![expect(clippy::allow_attributes, reason = "`expect` would fail in the benchmark that uses everything")]
-#![allow(dead_code, reason = "each benchmark uses a part")]
+#![expect(dead_code, reason = "each benchmark uses a part")]
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
 //! The hashing pool from outside: who is served under a flood, what batches answer, what metrics tell.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod batch;
 #[path = "../common/mod.rs"]
