@@ -16,8 +16,8 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rekey::{
-    crypto::{Hasher, HasherOptions, SystemEntropy},
-    domain::Password,
+    crypto::{Hasher, HasherOptions, SystemEntropy, Turn},
+    domain::{Password, Uid},
 };
 use zeroize::Zeroize as _;
 
@@ -75,7 +75,16 @@ async fn all_through(hasher: &Hasher, threads: usize) {
     let jobs: Vec<_> = (0..threads * HASHES)
         .map(|_| {
             let hasher = hasher.clone();
-            async move { hasher.verify(Password::parse("correct horse".to_owned()).unwrap(), None).await.unwrap() }
+            async move {
+                hasher
+                    .verify(
+                        Turn { tenant: &Uid::from_stored("bench"), deadline: None },
+                        Password::parse("correct horse".to_owned()).unwrap(),
+                        None,
+                    )
+                    .await
+                    .unwrap()
+            }
         })
         .collect();
     let local = tokio::task::LocalSet::new();

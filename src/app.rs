@@ -19,6 +19,7 @@ use crate::{
     crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
+    metrics::{Calls, Endpoint, Kind, Text},
     ops::Ops,
     store::{Store, StoreOptions},
 };
@@ -48,6 +49,8 @@ pub struct ServiceOptions {
     pub reflection: bool,
     /// Certificate chain and key, both PEM; plaintext where absent.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where metrics are read; nowhere where absent.
+    pub metrics: Option<SocketAddr>,
     /// How long running calls may take to end once the service is told to stop.
     pub drain: Duration,
 }
@@ -106,7 +109,7 @@ pub enum StartError {
 /// # Errors
 /// Where keyring or database are missing or unreadable, or the database already holds an installation.
 pub async fn initialise(options: &ServiceOptions, environment: &Environment) -> Result<SecretString, StartError> {
-    let (store, ops) = build(options, environment, true).await?;
+    let (store, ops, _) = build(options, environment, true).await?;
     let token = ops.initialise().await;
     ops.close().await;
     store.close().await;
@@ -127,6 +130,7 @@ pub struct Service {
     store: Store,
     ops: Ops,
     reporter: HealthReporter,
+    metrics: Option<Endpoint>,
     stopping: CancellationToken,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     watch: JoinHandle<()>,
@@ -139,8 +143,9 @@ impl Service {
     /// # Errors
     /// Where a part is missing, unreadable, of the wrong mode or taken.
     pub async fn start(options: ServiceOptions, environment: Environment, migrate: bool) -> Result<Self, StartError> {
-        let (store, ops) = build(&options, &environment, migrate).await?;
-        let mut server = api::server(&ops);
+        let (store, ops, hasher) = build(&options, &environment, migrate).await?;
+        let calls = Calls::default();
+        let mut server = api::server(&ops, &calls);
         if let Some((certificate, key)) = &options.tls {
             let read = |path: &PathBuf| {
                 std::fs::read(path)
@@ -158,6 +163,14 @@ impl Service {
         let listen = |cause| StartError::Listen { address: options.listen, cause };
         let incoming = Incoming::bind(options.listen, LIMITS).await.map_err(listen)?;
 
+        let metrics = match options.metrics {
+            Some(listen) => {
+                let endpoint = Endpoint::start(listen, move || page(&calls, &hasher)).await;
+                Some(endpoint.map_err(|cause| StartError::Listen { address: listen, cause })?)
+            }
+            None => None,
+        };
+
         let address = incoming.address();
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
@@ -165,14 +178,23 @@ impl Service {
         let server =
             tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
         let watch = tokio::spawn(api::health::watch(ops.clone(), reporter.clone()));
+        if let Some(metrics) = &metrics {
+            tracing::info!(address = %metrics.address(), "metrics");
+        }
         tracing::info!(%address, "ready");
-        Ok(Self { address, drain: options.drain, store, ops, reporter, stopping, server, watch })
+        Ok(Self { address, drain: options.drain, store, ops, reporter, metrics, stopping, server, watch })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are read.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Endpoint::address)
     }
 
     /// Not ready, no new connections, running calls finish within the drain time, the store closes.
@@ -194,7 +216,11 @@ impl Service {
 }
 
 /// The parts, in the order in which they can fail: keys, hashing, database.
-async fn build(options: &ServiceOptions, environment: &Environment, migrate: bool) -> Result<(Store, Ops), StartError> {
+async fn build(
+    options: &ServiceOptions,
+    environment: &Environment,
+    migrate: bool,
+) -> Result<(Store, Ops, Hasher), StartError> {
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
     let Environment { clock, entropy } = environment.clone();
     let hasher = Hasher::start(options.hasher, Arc::clone(&entropy)).map_err(StartError::Config)?;
@@ -215,8 +241,27 @@ async fn build(options: &ServiceOptions, environment: &Environment, migrate: boo
             missing.join(", "),
         )));
     }
-    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher, clock, entropy);
-    Ok((store, ops))
+    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy);
+    Ok((store, ops, hasher))
+}
+
+/// Everything that is measured.
+fn page(calls: &Calls, hasher: &Hasher) -> String {
+    let load = hasher.load();
+    let mut text = Text::default();
+    text.single("rekey_hashing_threads", Kind::Gauge, "Threads that hash.", load.threads);
+    text.single("rekey_hashing_threads_busy", Kind::Gauge, "Threads that hash at this moment.", load.busy);
+    text.single("rekey_hashing_queue_length", Kind::Gauge, "Hashes that wait.", load.waiting);
+    text.family("rekey_hashing_jobs_total", Kind::Counter, "Hashes by how they ended.");
+    for (outcome, count) in [("done", load.done), ("refused", load.refused), ("cancelled", load.cancelled)] {
+        text.value("rekey_hashing_jobs_total", &[("outcome", outcome)], count);
+    }
+    text.family("rekey_hashing_wait_seconds", Kind::Histogram, "How long hashes had waited when they were begun.");
+    text.histogram("rekey_hashing_wait_seconds", &[], &load.wait);
+    text.family("rekey_hashing_service_seconds", Kind::Histogram, "How long hashes took once they were begun.");
+    text.histogram("rekey_hashing_service_seconds", &[], &load.service);
+    calls.write(&mut text);
+    text.finish()
 }
 
 /// An operator may read the cause: it is the driver's short text.

@@ -3,7 +3,7 @@
 
 use std::{
     fmt, fs,
-    net::SocketAddr,
+    net::{AddrParseError, SocketAddr},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -51,6 +51,7 @@ pub struct Config {
     grpc: Grpc,
     gateway: Gateway,
     hashing: Hashing,
+    metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -99,6 +100,18 @@ struct Hashing {
     memory_kib: u32,
     iterations: u32,
     parallelism: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Metrics {
+    listen: String,
+    allow_plaintext: bool,
+}
+
+impl Metrics {
+    fn address(&self) -> Result<Option<SocketAddr>, AddrParseError> {
+        if self.listen.is_empty() { Ok(None) } else { self.listen.parse().map(Some) }
+    }
 }
 
 /// What is logged, and how.
@@ -169,6 +182,7 @@ impl Config {
             listen: tls.listen,
             reflection: tls.reflection,
             tls: is_set(&tls.tls_key_file).then(|| (tls.tls_certificate_file.clone(), tls.tls_key_file.clone())),
+            metrics: self.metrics.address().map_err(|cause| StartError::Config(format!("metrics.listen: {cause}")))?,
             drain: self.drain(),
         })
     }
@@ -266,6 +280,14 @@ impl Config {
         ask(self.hashing.threads <= 1_024, "hashing.threads must be at most 1024");
         ask(self.hashing.queue <= 1_000_000, "hashing.queue must be at most 1000000");
         ask((1..=60_000).contains(&self.hashing.max_wait_ms), "hashing.max_wait_ms must be 1 to 60000");
+        match self.metrics.address() {
+            Ok(address) => ask(
+                self.metrics.allow_plaintext || address.is_none_or(|address| address.ip().to_canonical().is_loopback()),
+                "metrics.listen is not a loopback address and metrics are served in plaintext to whoever asks: set \
+                 metrics.allow_plaintext where the network is one's own",
+            ),
+            Err(_) => ask(false, "metrics.listen must be an address such as 127.0.0.1:9464, or empty"),
+        }
         if let Err(cause) = crate::telemetry::check(&self.log.level) {
             ask(false, &format!("log.level: {cause}"));
         }

@@ -24,6 +24,7 @@ pub mod crypto;
 pub mod domain;
 pub mod gateway;
 pub mod listen;
+pub mod metrics;
 pub mod ops;
 pub mod proto;
 pub mod store;

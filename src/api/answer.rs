@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::error;
 use crate::{
@@ -26,6 +26,16 @@ pub(super) async fn answer<Q, A>(
             tracing::debug!(reason = ?failed.reason(), "refused");
             Err(error::status(&failed, &call.request_id))
         }
+    }
+}
+
+/// One outcome of a batch, and whether it is none because there was too much to do: then only this one is to be asked
+/// again. Any other failure is the whole call's.
+pub(super) fn unless_overloaded<T>(outcome: Result<Option<T>>) -> Result<(Option<T>, bool)> {
+    match outcome {
+        Ok(found) => Ok((found, false)),
+        Err(failed) if error::row(failed.reason()).0 == Code::ResourceExhausted => Ok((None, true)),
+        Err(failed) => Err(failed),
     }
 }
 

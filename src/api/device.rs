@@ -3,20 +3,22 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp},
+    answer::{answer, secret_text, state, timestamp, unless_overloaded},
     validate::{ByIdOrLogin, Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
-    domain::Password,
+    domain::{Error, Password},
     ops::{
         Ops, Source,
         device::{CreateDevice, DeviceView, ResetAuthentication, VerifyAuthentication},
     },
     proto::{
-        self, CreateDeviceRequest, CreateDeviceResponse, DeviceAuthentication, GetDeviceRequest, GetDeviceResponse,
+        self, AuthenticationCheckResult, BatchVerifyAuthenticationsRequest, BatchVerifyAuthenticationsResponse,
+        CreateDeviceRequest, CreateDeviceResponse, DeviceAuthentication, GetDeviceRequest, GetDeviceResponse,
         ResetAuthenticationRequest, ResetAuthenticationResponse, RevealAuthenticationRequest,
-        RevealAuthenticationResponse, VerifyAuthenticationRequest, VerifyAuthenticationResponse, create_device_request,
-        device_service_server::DeviceService, reset_authentication_request, verify_authentication_request,
+        RevealAuthenticationResponse, VerifyAuthenticationRequest, VerifyAuthenticationResponse, authentication_check,
+        create_device_request, device_service_server::DeviceService, reset_authentication_request,
+        verify_authentication_request,
     },
 };
 
@@ -150,6 +152,34 @@ impl DeviceService for DeviceApi {
                 verified: verified.is_some(),
                 device_id: verified.map(|id| id.to_string()).unwrap_or_default(),
             })
+        })
+        .await
+    }
+
+    async fn batch_verify_authentications(
+        &self,
+        request: Request<BatchVerifyAuthenticationsRequest>,
+    ) -> Result<Response<BatchVerifyAuthenticationsResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let checks = fields.checks(request.checks, |fields, check, path| {
+                let subject = check.subject.map(|subject| match subject {
+                    authentication_check::Subject::DeviceId(id) => ByIdOrLogin::Id(id),
+                    authentication_check::Subject::UserName(login) => ByIdOrLogin::Login("user_name", login),
+                });
+                let device = fields.subject_in(path, "device_id", subject);
+                let password = fields.password(&format!("{path}password"), check.password);
+                Some(VerifyAuthentication { tenant: tenant.clone()?, device: device?, password: password? })
+            });
+            let (Some(_), Some(checks)) = (&tenant, checks) else { return Err(fields.error()) };
+            let outcomes = self.ops.verify_authentications(call, checks).await;
+            let results = outcomes.into_iter().map(|outcome| {
+                let (verified, overloaded) = unless_overloaded(outcome)?;
+                let device_id = verified.as_ref().map(ToString::to_string).unwrap_or_default();
+                Ok(AuthenticationCheckResult { verified: verified.is_some(), device_id, overloaded })
+            });
+            Ok(BatchVerifyAuthenticationsResponse { results: results.collect::<Result<_, Error>>()? })
         })
         .await
     }

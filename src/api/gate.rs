@@ -3,15 +3,17 @@
 //! `UNAUTHENTICATED` comes before `PERMISSION_DENIED`, and both before anybody looks at the message.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Request, Response};
-use tokio::sync::Semaphore;
-use tonic::{Status, body::Body};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service, ServiceExt as _};
 use tracing::Instrument as _;
 
@@ -19,6 +21,7 @@ use super::{error, rules};
 use crate::{
     access::Credential,
     domain::{Error, Reason, Result},
+    metrics::Calls,
     ops::{Call, Ops},
 };
 
@@ -29,14 +32,31 @@ const REQUEST_ID_LENGTH: usize = 128;
 #[derive(Clone, Debug)]
 pub struct GateLayer {
     ops: Ops,
-    places: Arc<Semaphore>,
+    calls: Calls,
+    places: Arc<Places>,
 }
 
 impl GateLayer {
-    /// A gate that lets `calls` be worked on at once.
+    /// A gate that lets so many calls be worked on at once, and half as many of one method, and counts them all.
     #[must_use]
-    pub fn new(ops: Ops, calls: usize) -> Self {
-        Self { ops, places: Arc::new(Semaphore::new(calls)) }
+    pub fn new(ops: Ops, calls: Calls, places: usize) -> Self {
+        let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
+        let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
+        Self { ops, calls, places: Arc::new(Places { all: Arc::new(Semaphore::new(places)), by_method }) }
+    }
+}
+
+/// Places among the running calls. A flood of one method leaves others theirs.
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    by_method: HashMap<&'static str, Arc<Semaphore>>,
+}
+
+impl Places {
+    fn take(&self, method: &str) -> Option<[OwnedSemaphorePermit; 2]> {
+        let of_method = Arc::clone(self.by_method.get(method)?).try_acquire_owned().ok()?;
+        Some([of_method, Arc::clone(&self.all).try_acquire_owned().ok()?])
     }
 }
 
@@ -44,7 +64,7 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { ops: self.ops.clone(), places: Arc::clone(&self.places), inner }
+        Gate { ops: self.ops.clone(), calls: self.calls.clone(), places: Arc::clone(&self.places), inner }
     }
 }
 
@@ -52,7 +72,8 @@ impl<S> Layer<S> for GateLayer {
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
     ops: Ops,
-    places: Arc<Semaphore>,
+    calls: Calls,
+    places: Arc<Places>,
     inner: S,
 }
 
@@ -84,9 +105,10 @@ where
         };
         let request_id = request_id(request.headers());
         let span = tracing::info_span!("call", method = %rule.action, request_id);
+        let running = self.calls.begin(&rule.action);
         let (ops, places) = (self.ops.clone(), Arc::clone(&self.places));
         let call = async move {
-            let Ok(_place) = places.try_acquire_owned() else {
+            let Some(_places) = places.take(&rule.action) else {
                 let busy = Error::new(Reason::Overloaded, "the server is busy");
                 return Ok(refusal(error::status(&busy, &request_id)));
             };
@@ -101,7 +123,12 @@ where
                 }
             }
         };
-        Box::pin(call.instrument(span))
+        let counted = async move {
+            let answer = call.await;
+            running.end(answer.as_ref().map_or("UNKNOWN", code_name));
+            answer
+        };
+        Box::pin(counted.instrument(span))
     }
 }
 
@@ -113,7 +140,29 @@ async fn let_in(ops: &Ops, headers: &HeaderMap, rule: &'static rules::Rule, requ
     )?;
     let caller = ops.authenticate(credential).await?;
     tracing::debug!(caller = caller.name(), "authenticated");
-    ops.authorise(&caller, rule.access, None, &rule.action, request_id).await
+    let mut call = ops.authorise(&caller, rule.access, None, &rule.action, request_id).await?;
+    call.deadline = headers.get("grpc-timeout").and_then(|value| deadline(value.to_str().ok()?));
+    Ok(call)
+}
+
+/// When a client stops waiting, by the gRPC protocol's `TimeoutValue TimeoutUnit`. One that nobody can read is none.
+#[expect(clippy::disallowed_methods, reason = "the one place where a client's deadline begins")]
+fn deadline(text: &str) -> Option<Instant> {
+    let digits = text.get(..text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value = digits.parse().ok()?;
+    let timeout = match text.as_bytes().last()? {
+        b'H' => Duration::from_secs(value * 3_600),
+        b'M' => Duration::from_secs(value * 60),
+        b'S' => Duration::from_secs(value),
+        b'm' => Duration::from_millis(value),
+        b'u' => Duration::from_micros(value),
+        b'n' => Duration::from_nanos(value),
+        _ => return None,
+    };
+    Instant::now().checked_add(timeout)
 }
 
 /// A header's value, once: two of a name could be read two ways.
@@ -135,4 +184,43 @@ fn request_id(headers: &HeaderMap) -> String {
 
 fn refusal(status: Status) -> Response<Body> {
     status.into_http()
+}
+
+/// An answer's code, as google.rpc.Code spells it. Without one in the headers it is in the trailers, and good.
+fn code_name(answer: &Response<Body>) -> &'static str {
+    match answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes())) {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_read_as_the_protocol_writes_it() {
+        for good in ["1H", "1M", "20S", "99999999m", "5u", "0n"] {
+            assert!(deadline(good).is_some(), "{good}");
+        }
+        for bad in ["", "S", "5", "5s", "-5S", "+5S", "100000000n", "5 S", "5é", "é"] {
+            assert!(deadline(bad).is_none(), "{bad}");
+        }
+        assert!(deadline("1H").unwrap() > deadline("1M").unwrap());
+    }
 }

@@ -24,6 +24,7 @@ use tower::layer::util::Stack;
 
 use self::gate::GateLayer;
 use crate::{
+    metrics::Calls,
     ops::Ops,
     proto::{
         DESCRIPTOR_SET, caller_service_server::CallerServiceServer, device_service_server::DeviceServiceServer,
@@ -36,7 +37,7 @@ use crate::{
 pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// The largest answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Calls that are worked on at once, over all connections.
+/// Calls that are worked on at once, over all connections; half as many of one method.
 pub const MAX_CALLS: usize = 256;
 /// How long a call may take, whatever deadline its client set.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,7 +77,7 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
 /// saying when to come again. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024 local errors. A
 /// connection's age is not bounded: tonic's grace cuts running calls off.
 #[must_use]
-pub fn server(ops: &Ops) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
+pub fn server(ops: &Ops, calls: &Calls) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
     Server::builder()
         .accept_http1(false)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
@@ -84,5 +85,5 @@ pub fn server(ops: &Ops) -> Server<Stack<GateLayer, tower::layer::util::Identity
         .http2_max_header_list_size(16 * 1024)
         .max_concurrent_streams(100)
         .timeout(TIMEOUT)
-        .layer(GateLayer::new(ops.clone(), MAX_CALLS))
+        .layer(GateLayer::new(ops.clone(), calls.clone(), MAX_CALLS))
 }

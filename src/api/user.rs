@@ -3,19 +3,21 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp},
+    answer::{answer, secret_text, state, timestamp, unless_overloaded},
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
 use crate::{
+    domain::Error,
     ops::{
         Ops,
         user::{ChangePassword, CreateUser, ResetPassword, UserView, VerifyPassword},
     },
     proto::{
-        self, ChangePasswordRequest, ChangePasswordResponse, CreateUserRequest, CreateUserResponse, GetUserRequest,
-        GetUserResponse, ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest, VerifyPasswordResponse,
-        change_password_request, create_user_request, reset_password_request, user_service_server::UserService,
-        verify_password_request,
+        self, BatchVerifyPasswordsRequest, BatchVerifyPasswordsResponse, ChangePasswordRequest, ChangePasswordResponse,
+        CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse, PasswordCheckResult,
+        ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest, VerifyPasswordResponse,
+        change_password_request, create_user_request, password_check, reset_password_request,
+        user_service_server::UserService, verify_password_request,
     },
 };
 
@@ -152,6 +154,34 @@ impl UserService for UserApi {
                 verified: verified.is_some(),
                 user_id: verified.map(|id| id.to_string()).unwrap_or_default(),
             })
+        })
+        .await
+    }
+
+    async fn batch_verify_passwords(
+        &self,
+        request: Request<BatchVerifyPasswordsRequest>,
+    ) -> Result<Response<BatchVerifyPasswordsResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let checks = fields.checks(request.checks, |fields, check, path| {
+                let subject = check.subject.map(|subject| match subject {
+                    password_check::Subject::UserId(id) => ByIdOrLogin::Id(id),
+                    password_check::Subject::Username(login) => ByIdOrLogin::Login("username", login),
+                });
+                let user = fields.subject_in(path, "user_id", subject);
+                let password = fields.password(&format!("{path}password"), check.password);
+                Some(VerifyPassword { tenant: tenant.clone()?, user: user?, password: password? })
+            });
+            let (Some(_), Some(checks)) = (&tenant, checks) else { return Err(fields.error()) };
+            let outcomes = self.ops.verify_passwords(call, checks).await;
+            let results = outcomes.into_iter().map(|outcome| {
+                let (verified, overloaded) = unless_overloaded(outcome)?;
+                let user_id = verified.as_ref().map(ToString::to_string).unwrap_or_default();
+                Ok(PasswordCheckResult { verified: verified.is_some(), user_id, overloaded })
+            });
+            Ok(BatchVerifyPasswordsResponse { results: results.collect::<Result<_, Error>>()? })
         })
         .await
     }

@@ -17,6 +17,9 @@ const MAX_SETTINGS: usize = 32;
 /// The most characters of one of them.
 const MAX_SETTING_LENGTH: usize = 1_024;
 
+/// The most checks of a batch.
+const MAX_CHECKS: usize = 100;
+
 /// The most characters of a reveal's purpose.
 pub(super) const MAX_PURPOSE: usize = 256;
 
@@ -116,11 +119,36 @@ impl Fields {
 
     /// A subject by id or login. An impossible login is nobody's, and is looked up like any other.
     pub(super) fn subject(&mut self, id_field: &str, subject: Option<ByIdOrLogin>) -> Option<SubjectRef> {
+        self.subject_in("", id_field, subject)
+    }
+
+    /// The same within a message whose fields' names begin so.
+    pub(super) fn subject_in(&mut self, path: &str, id: &str, subject: Option<ByIdOrLogin>) -> Option<SubjectRef> {
         match subject {
-            Some(ByIdOrLogin::Id(id)) => self.id(id_field, &id).map(SubjectRef::Id),
-            Some(ByIdOrLogin::Login(field, login)) => self.text(field, login, 256).map(SubjectRef::Login),
-            None => self.refuse("subject", "must be given"),
+            Some(ByIdOrLogin::Id(value)) => self.id(&format!("{path}{id}"), &value).map(SubjectRef::Id),
+            Some(ByIdOrLogin::Login(field, login)) => {
+                self.text(&format!("{path}{field}"), login, 256).map(SubjectRef::Login)
+            }
+            None => self.refuse(format!("{path}subject"), "must be given"),
         }
+    }
+
+    /// What a batch asks for, each by the rules of its message, whose fields' names begin with the path.
+    pub(super) fn checks<Q, A>(
+        &mut self,
+        checks: Vec<Q>,
+        rules: impl Fn(&mut Self, Q, &str) -> Option<A>,
+    ) -> Option<Vec<A>> {
+        if !(1..=MAX_CHECKS).contains(&checks.len()) {
+            return self.refuse("checks", format!("must be 1 to {MAX_CHECKS}"));
+        }
+        // Each is looked at, so that everything wrong is told at once.
+        let decoded: Vec<_> = checks
+            .into_iter()
+            .enumerate()
+            .map(|(place, check)| rules(self, check, &format!("checks[{place}].")))
+            .collect();
+        decoded.into_iter().collect()
     }
 
     pub(super) fn state(&mut self, value: i32) -> Option<SubjectState> {

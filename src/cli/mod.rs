@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. A command gathers settings, calls `app` or `gateway`, and turns what
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
+mod calibrate;
 mod completions;
 mod dev;
 mod failure;
@@ -79,6 +80,7 @@ enum Command {
     Gateway(gateway::Arguments),
     Migrate(migrate::Arguments),
     Health(health::Arguments),
+    Calibrate(calibrate::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -108,6 +110,7 @@ impl Cli {
                 global.start(Vec::new())?.run(|config| migrate::run(config, arguments.check))
             }
             Command::Health(arguments) => block_on(health::run(arguments)),
+            Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

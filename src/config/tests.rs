@@ -33,6 +33,7 @@ fn the_defaults_are_what_the_readme_says() {
     assert_eq!(hasher.queue, hasher.threads * 8);
     assert_eq!(hasher.max_wait, Duration::from_millis(250));
     assert_eq!((hasher.memory_kib, hasher.iterations, hasher.parallelism), (19_456, 2, 1));
+    assert_eq!(service.metrics, None);
     let gateway = config.gateway().unwrap();
     assert_eq!(gateway.listen, SocketAddr::from(([127, 0, 0, 1], 8_080)));
     assert_eq!(gateway.upstream.uri(), "http://127.0.0.1:50051/");
@@ -131,6 +132,10 @@ fn plaintext_leaves_the_machine_only_where_it_was_allowed() {
     from_environment(&[("REKEY_GRPC__LISTEN", "[::1]:50051")]).unwrap();
     from_environment(&[("REKEY_GRPC__LISTEN", "0.0.0.0:50051")]).unwrap_err();
     from_environment(&[("REKEY_GRPC__LISTEN", "0.0.0.0:50051"), ("REKEY_GRPC__ALLOW_PLAINTEXT", "true")]).unwrap();
+    from_environment(&[("REKEY_METRICS__LISTEN", "127.0.0.1:9464")]).unwrap();
+    from_environment(&[("REKEY_METRICS__LISTEN", "0.0.0.0:9464")]).unwrap_err();
+    from_environment(&[("REKEY_METRICS__LISTEN", "0.0.0.0:9464"), ("REKEY_METRICS__ALLOW_PLAINTEXT", "true")]).unwrap();
+    from_environment(&[("REKEY_METRICS__LISTEN", "everywhere")]).unwrap_err();
     from_environment(&[("REKEY_GATEWAY__UPSTREAM", "http://localhost:50051")]).unwrap();
     from_environment(&[("REKEY_GATEWAY__UPSTREAM", "http://rekey:50051")]).unwrap_err();
 }

@@ -13,6 +13,6 @@ pub mod token;
 
 pub use entropy::SystemEntropy;
 pub use envelope::{DataKey, Place};
-pub use hasher::{Hasher, HasherOptions, Verdict, Verifier};
+pub use hasher::{Hasher, HasherOptions, Load, Turn, Verdict, Verifier};
 pub use keyring::{Keyring, KeyringError};
 pub use sealed::same_password;

@@ -4,6 +4,7 @@
 //! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
 
 pub mod authenticate;
+mod batch;
 pub mod bootstrap;
 pub mod caller;
 mod data_keys;
@@ -17,13 +18,14 @@ pub mod user;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use self::{data_keys::DataKeys, journal::Journal};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
-    crypto::{Hasher, Keyring},
+    crypto::{Hasher, Keyring, Turn},
     domain::{
         Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
@@ -63,6 +65,8 @@ pub struct Call {
     pub action: &'static str,
     /// Which request, for the audit.
     pub request_id: String,
+    /// When its client stops waiting, where that is known.
+    pub deadline: Option<Instant>,
     /// In whose space it turned out to be.
     scope: OnceLock<Uid>,
 }
@@ -71,7 +75,12 @@ impl Call {
     /// A call that was let in.
     #[must_use]
     pub fn new(grant: Grant, action: &'static str, request_id: String) -> Self {
-        Self { grant, action, request_id, scope: OnceLock::new() }
+        Self { grant, action, request_id, deadline: None, scope: OnceLock::new() }
+    }
+
+    /// Its turn among those who want something hashed.
+    fn turn<'a>(&self, tenant: &'a Tenant) -> Turn<'a> {
+        Turn { tenant: &tenant.uid, deadline: self.deadline }
     }
 
     fn record(&self, ops: &Ops, target: Target, outcome: Outcome, reason: Option<Reason>, detail: String) -> Record {

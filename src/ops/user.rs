@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     audit::{Outcome, Target},
-    crypto::Verdict,
+    crypto::{Turn, Verdict},
     domain::{
         Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
         Tenant, TenantRef, Timestamp,
@@ -98,7 +98,7 @@ impl Ops {
                 let context = context(&tenant, subject.login.as_deref());
                 let (password, made) = self.decide(&tenant.settings.user_policy, source, &context)?;
                 generated = made.then(|| password.clone());
-                let verifier = self.hasher.hash(password).await?;
+                let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
                 let key = self.data_keys.primary(&tenant.uid).await?;
                 secrets.push(self.keep_verifier(&key, &subject, 1, now, &verifier)?);
             }
@@ -145,7 +145,7 @@ impl Ops {
             super::check_etag(&subject, request.etag.as_deref())?;
 
             let generated = made.then(|| password.clone());
-            let verifier = self.hasher.hash(password).await?;
+            let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
@@ -187,7 +187,7 @@ impl Ops {
 
             let mismatch = || Error::new(Reason::CurrentPasswordMismatch, "the current password is not right");
             let stored = self.verifier(&tenant, found.as_ref()).await?;
-            let Verdict::Match { .. } = self.hasher.verify(request.current, stored).await? else {
+            let Verdict::Match { .. } = self.hasher.verify(call.turn(&tenant), request.current, stored).await? else {
                 return Err(mismatch());
             };
             let (subject, _) = found.ok_or_else(mismatch)?;
@@ -197,7 +197,7 @@ impl Ops {
                 SubjectState::Locked => return Err(Error::new(Reason::SubjectLocked, "the user is locked")),
             }
 
-            let verifier = self.hasher.hash(new).await?;
+            let verifier = self.hasher.hash(call.turn(&tenant), new).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
@@ -217,9 +217,10 @@ impl Ops {
     /// Tenant not found; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
+        self.hasher.check(call.turn(&tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(&tenant, found.as_ref()).await?;
-        let verdict = self.hasher.verify(request.password.clone(), stored).await?;
+        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), stored).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
             (Verdict::Match { outdated }, Some((subject, secrets))) => {
@@ -260,7 +261,7 @@ impl Ops {
         tokio::spawn(async move {
             let now = ops.now();
             let Some(old) = in_force(&secrets, &Slot::Password, now) else { return Ok(()) };
-            let verifier = ops.hasher.hash(password).await?;
+            let verifier = ops.hasher.hash(Turn { tenant: &tenant_uid, deadline: None }, password).await?;
             let key = ops.data_keys.primary(&tenant_uid).await?;
             let mut secret = old.clone();
             secret.payload = key.seal(place(&subject, &old.slot, old.version), verifier.as_bytes(), &*ops.entropy)?;

@@ -32,6 +32,12 @@ macro_rules! table {
 }
 
 const TABLE: &[Row] = table! {
+    AuthenticationCheck
+    AuthenticationCheckResult
+    BatchVerifyAuthenticationsRequest
+    BatchVerifyAuthenticationsResponse
+    BatchVerifyPasswordsRequest
+    BatchVerifyPasswordsResponse
     Caller
     ChangePasswordRequest
     ChangePasswordResponse
@@ -67,6 +73,8 @@ const TABLE: &[Row] = table! {
     JwtIssuer
     ListTenantsRequest
     ListTenantsResponse
+    PasswordCheck
+    PasswordCheckResult
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest
@@ -253,6 +261,7 @@ fn options_do_not_tell_the_database_s_password() {
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,
         tls: None,
+        metrics: None,
         drain: Duration::ZERO,
     });
 }

@@ -23,7 +23,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "audit", modules: &["domain"], crates: &[] },
     Layer {
         module: "crypto",
-        modules: &["domain"],
+        modules: &["domain", "metrics"],
         crates: &[
             "argon2",
             "aws_lc_rs",
@@ -51,11 +51,11 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "ops",
         modules: &["access", "audit", "crypto", "domain", "store"],
-        crates: &["secrecy", "tokio", "tracing", "zeroize"],
+        crates: &["futures_util", "secrecy", "tokio", "tracing", "zeroize"],
     },
     Layer {
         module: "api",
-        modules: &["access", "domain", "ops", "proto"],
+        modules: &["access", "domain", "metrics", "ops", "proto"],
         crates: &[
             "http",
             "prost_reflect",
@@ -98,6 +98,11 @@ const LAYERS: &[Layer] = &[
         ],
     },
     Layer { module: "proto", modules: &[], crates: &["prost", "prost_reflect", "tonic", "tonic_prost", "tonic_types"] },
+    Layer {
+        module: "metrics",
+        modules: &["listen"],
+        crates: &["bytes", "http", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_stream", "tracing"],
+    },
     Layer { module: "listen", modules: &[], crates: &["tokio", "tokio_stream", "tonic", "tracing"] },
     Layer { module: "telemetry", modules: &["config"], crates: &["tracing", "tracing_subscriber"] },
     Layer {
@@ -107,7 +112,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "app",
-        modules: &["api", "crypto", "domain", "listen", "ops", "store"],
+        modules: &["api", "crypto", "domain", "listen", "metrics", "ops", "store"],
         crates: &["secrecy", "thiserror", "tokio", "tokio_util", "tonic", "tonic_health", "tracing"],
     },
     Layer {

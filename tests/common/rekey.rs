@@ -212,6 +212,11 @@ impl Rekey {
         environment(&self.clock)
     }
 
+    /// Where its metrics are read.
+    pub(crate) fn metrics(&self) -> Option<SocketAddr> {
+        self.service.metrics_address()
+    }
+
     /// A bare channel to the service.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
@@ -264,6 +269,7 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reflection: true,
         tls: None,
+        metrics: None,
         drain: Duration::from_secs(5),
     }
 }

@@ -4,7 +4,11 @@
 mod phc;
 mod pool;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time;
@@ -15,7 +19,10 @@ use self::{
     phc::Parsed,
     pool::{Pool, Work},
 };
-use crate::domain::{Entropy, Error, Password, Result};
+use crate::{
+    domain::{Entropy, Error, Password, Result, Uid},
+    metrics::Histogram,
+};
 
 /// Bytes of salt (RFC 9106 section 3.1 recommends 16).
 const SALT_LENGTH: usize = 16;
@@ -110,6 +117,36 @@ pub enum Verdict {
     Mismatch,
 }
 
+/// For whom a hash is, and until when it is of use.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// Tenants take turns, so that one with many hashes to do does not hold up the others.
+    pub tenant: &'a Uid,
+    /// When nobody waits for the answer any more.
+    pub deadline: Option<Instant>,
+}
+
+/// What the pool does now, and did since it started.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Its threads.
+    pub threads: usize,
+    /// Those of them that hash.
+    pub busy: usize,
+    /// Hashes that wait.
+    pub waiting: usize,
+    /// Hashes that were done.
+    pub done: u64,
+    /// Hashes that were refused, or displaced by those of a tenant with fewer.
+    pub refused: u64,
+    /// Hashes that were given up before their turn.
+    pub cancelled: u64,
+    /// How long those that were begun had waited.
+    pub wait: Histogram,
+    /// How long those that were done took.
+    pub service: Histogram,
+}
+
 /// The pool. Clones share it; dropping the last one ends the threads.
 #[derive(Clone)]
 pub struct Hasher(Arc<Inner>);
@@ -142,11 +179,12 @@ impl Hasher {
     /// Hashes with a new salt of 128 bits.
     ///
     /// # Errors
-    /// Overloaded with a time to retry, at once, where the queue is full or too slow.
-    pub async fn hash(&self, password: Password) -> Result<Verifier> {
+    /// Overloaded with a time to retry, where the queue is full or too slow, or the deadline too near: at once, or when a
+    /// tenant with fewer hashes needs the place.
+    pub async fn hash(&self, turn: Turn<'_>, password: Password) -> Result<Verifier> {
         let salt = make_salt(&*self.0.entropy);
         let work = work(Algorithm::Argon2id, self.0.params.clone(), password, salt.to_vec(), TAG_LENGTH);
-        let tag = self.0.pool.run(work).await?;
+        let tag = self.0.pool.run(turn, work).await?;
         Ok(Verifier(phc::encode(&self.0.params, &salt, &tag)))
     }
 
@@ -154,22 +192,36 @@ impl Hasher {
     ///
     /// # Errors
     /// Overloaded as above; internal where the stored string is not one of ours or its parameters are out of bounds.
-    pub async fn verify(&self, password: Password, stored: Option<Verifier>) -> Result<Verdict> {
+    pub async fn verify(&self, turn: Turn<'_>, password: Password, stored: Option<Verifier>) -> Result<Verdict> {
         let (known, expected) = match stored {
             Some(verifier) => (true, Parsed::parse(&verifier.0)?),
             None => (false, self.0.nobody.clone()),
         };
         let outdated = expected.is_outdated(&self.0.params);
         let Parsed { algorithm, params, salt, tag } = expected;
-        let found = self.0.pool.run(work(algorithm, params, password, salt, tag.len())).await?;
+        let found = self.0.pool.run(turn, work(algorithm, params, password, salt, tag.len())).await?;
         let equal = constant_time::verify_slices_are_equal(&found, &tag).is_ok();
         Ok(if known && equal { Verdict::Match { outdated } } else { Verdict::Mismatch })
     }
 
-    /// Jobs that wait at this moment.
+    /// Whether a hash would be taken in now: asked first, a flood costs no look into the database.
+    ///
+    /// # Errors
+    /// Overloaded as above, and counted as such.
+    pub fn check(&self, turn: Turn<'_>) -> Result<()> {
+        self.0.pool.check(turn)
+    }
+
+    /// How many hashes are done at once.
     #[must_use]
-    pub fn queued(&self) -> usize {
-        self.0.pool.queued()
+    pub fn threads(&self) -> usize {
+        self.0.pool.threads()
+    }
+
+    /// What it does now, and did since it started.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.0.pool.load()
     }
 }
 

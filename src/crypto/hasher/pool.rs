@@ -1,7 +1,8 @@
-//! The threads that hash, and the queue before them.
+//! The threads that hash, and who is let in to wait for them.
+
+mod queue;
 
 use std::{
-    collections::VecDeque,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -12,8 +13,12 @@ use argon2::Block;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::HasherOptions;
-use crate::domain::{Error, Reason, Result};
+use self::queue::{Job, Queue};
+use super::{HasherOptions, Load, Turn};
+use crate::{
+    domain::{Error, Reason, Result, Uid},
+    metrics::Histogram,
+};
 
 /// What a job finds.
 pub(super) type Tag = Zeroizing<Vec<u8>>;
@@ -35,22 +40,35 @@ struct Shared {
 }
 
 struct State {
-    waiting: VecDeque<Job>,
+    waiting: Queue,
     busy: usize,
     closed: bool,
     /// How long a job takes, smoothed.
     service: Duration,
-}
-
-struct Job {
-    work: Work,
-    reply: oneshot::Sender<Result<Tag>>,
+    /// Jobs that were taken in.
+    admitted: u64,
+    done: u64,
+    refused: u64,
+    cancelled: u64,
+    wait_times: Histogram,
+    service_times: Histogram,
 }
 
 impl Pool {
     /// Starts the threads, each with `blocks` of memory. `service` is what a job is expected to take until one did.
     pub(super) fn start(options: &HasherOptions, blocks: usize, service: Duration) -> Result<Self, String> {
-        let state = State { waiting: VecDeque::new(), busy: 0, closed: false, service };
+        let state = State {
+            waiting: Queue::default(),
+            busy: 0,
+            closed: false,
+            service,
+            admitted: 0,
+            done: 0,
+            refused: 0,
+            cancelled: 0,
+            wait_times: Histogram::default(),
+            service_times: Histogram::default(),
+        };
         let pool = Self(Arc::new(Shared {
             threads: options.threads,
             queue: options.queue,
@@ -69,33 +87,58 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Does one job, or refuses it at once. Given up before its turn, it is not done.
-    pub(super) async fn run(&self, work: Work) -> Result<Tag> {
-        self.admit(work)?.await.unwrap_or_else(|gone| Err(Error::internal(gone)))
+    /// Does one job, or refuses it at once. Given up before its turn, it leaves the queue and is not done.
+    pub(super) async fn run(&self, turn: Turn<'_>, work: Work) -> Result<Tag> {
+        self.admit(turn, work)?.wait().await
     }
 
-    /// Jobs that wait.
-    pub(super) fn queued(&self) -> usize {
-        self.0.lock().waiting.len()
+    pub(super) fn threads(&self) -> usize {
+        self.0.threads
     }
 
-    fn admit(&self, work: Work) -> Result<oneshot::Receiver<Result<Tag>>> {
+    /// What it does now, and did since it started.
+    pub(super) fn load(&self) -> Load {
+        let state = self.0.lock();
+        Load {
+            threads: self.0.threads,
+            busy: state.busy,
+            waiting: state.waiting.len(),
+            done: state.done,
+            refused: state.refused,
+            cancelled: state.cancelled,
+            wait: state.wait_times.clone(),
+            service: state.service_times.clone(),
+        }
+    }
+
+    /// Refuses what would be refused now, for who has more to do before there is a job.
+    pub(super) fn check(&self, turn: Turn<'_>) -> Result<()> {
+        let mut state = self.0.lock();
+        let room = self.0.room(&state, turn, now()).map(drop);
+        state.refused += u64::from(room.is_err());
+        room
+    }
+
+    fn admit(&self, turn: Turn<'_>, work: Work) -> Result<Ticket> {
         let shared = &self.0;
+        let now = now();
         let mut state = shared.lock();
-        if shared.wait(&state).is_none_or(|wait| wait > shared.max_wait) {
-            state.waiting.retain(|job| !job.reply.is_closed());
+        let room = shared.room(&state, turn, now);
+        state.refused += u64::from(!matches!(room, Ok(None)));
+        let displaced = room?.and_then(|debtor| state.waiting.displace(&debtor));
+        state.admitted += 1;
+        let number = state.admitted;
+        let (reply, receiver) = oneshot::channel();
+        let tenant = turn.tenant.clone();
+        state.waiting.push(Job { tenant: tenant.clone(), number, since: now, work, reply });
+        let retry = shared.time_for(&state, state.waiting.len());
+        drop(state);
+        shared.wake.notify_one();
+        if let Some(job) = displaced {
+            // Nobody may be there to hear it any more.
+            drop(job.reply.send(Err(overloaded(retry))));
         }
-        match shared.wait(&state) {
-            Some(wait) if wait <= shared.max_wait => {
-                let (reply, receiver) = oneshot::channel();
-                state.waiting.push_back(Job { work, reply });
-                drop(state);
-                shared.wake.notify_one();
-                Ok(receiver)
-            }
-            Some(wait) => Err(overloaded(wait)),
-            None => Err(overloaded(shared.time_for(&state, shared.queue + 1))),
-        }
+        Ok(Ticket { shared: Arc::clone(shared), tenant, number, receiver })
     }
 }
 
@@ -103,9 +146,38 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.closed = true;
-        state.waiting.clear();
+        let given_up = state.waiting.clear();
         drop(state);
+        drop(given_up);
         self.0.wake.notify_all();
+    }
+}
+
+/// A place in the queue. Whoever drops it gives it up; a job that has begun is done all the same.
+struct Ticket {
+    shared: Arc<Shared>,
+    tenant: Uid,
+    number: u64,
+    receiver: oneshot::Receiver<Result<Tag>>,
+}
+
+impl Ticket {
+    async fn wait(mut self) -> Result<Tag> {
+        (&mut self.receiver).await.unwrap_or_else(|gone| Err(Error::internal(gone)))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.receiver.is_terminated() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let job = state.waiting.remove(&self.tenant, self.number);
+        state.cancelled += u64::from(job.is_some());
+        drop(state);
+        // With the password in it, and not under the lock.
+        drop(job);
     }
 }
 
@@ -114,11 +186,21 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long one more job is expected to wait; `None` where the queue is full.
-    fn wait(&self, state: &State) -> Option<Duration> {
+    /// Whether there is room for one more: who has to make it, where the queue is full. Refused where its tenant would have
+    /// to wait too long, or has its share of a full queue.
+    fn room(&self, state: &State, turn: Turn<'_>, now: Instant) -> Result<Option<Uid>> {
         let idle = self.threads - state.busy;
-        let ahead = (state.waiting.len() + 1).saturating_sub(idle);
-        (ahead <= self.queue).then(|| self.time_for(state, ahead))
+        let wait = self.time_for(state, (state.waiting.ahead(turn.tenant) + 1).saturating_sub(idle));
+        // A hash whose answer comes too late is done for nobody.
+        let in_time = turn.deadline.is_none_or(|deadline| wait + state.service <= deadline.duration_since(now));
+        if wait > self.max_wait || !in_time {
+            return Err(overloaded(wait));
+        }
+        if (state.waiting.len() + 1).saturating_sub(idle) <= self.queue {
+            return Ok(None);
+        }
+        let debtor = state.waiting.debtor(turn.tenant);
+        debtor.map(Some).ok_or_else(|| overloaded(self.time_for(state, self.queue + 1)))
     }
 
     /// The time in which the threads finish this many jobs.
@@ -142,7 +224,7 @@ fn work_until_closed(shared: &Shared, mut memory: Zeroizing<Vec<Block>>) {
     let mut wiped = true;
     let mut state = shared.lock();
     while !state.closed {
-        let Some(job) = state.waiting.pop_front() else {
+        let Some(job) = state.waiting.pop() else {
             if wiped {
                 state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
@@ -153,16 +235,16 @@ fn work_until_closed(shared: &Shared, mut memory: Zeroizing<Vec<Block>>) {
             }
             continue;
         };
-        if job.reply.is_closed() {
-            continue;
-        }
         state.busy += 1;
+        state.wait_times.observe(now().duration_since(job.since));
         drop(state);
         wiped = false;
         let (took, outcome) = measure(job.work, &mut memory);
         state = shared.lock();
         state.busy -= 1;
         state.service = (state.service * 7 + took) / 8;
+        state.done += 1;
+        state.service_times.observe(took);
         drop(state);
         match outcome {
             // Nobody may be there to hear it any more.
@@ -174,9 +256,13 @@ fn work_until_closed(shared: &Shared, mut memory: Zeroizing<Vec<Block>>) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "admission is measured here, and nowhere else")]
+#[expect(clippy::disallowed_methods, reason = "waiting and hashing are measured here, and nowhere else")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn measure(work: Work, memory: &mut [Block]) -> (Duration, thread::Result<Result<Tag>>) {
-    let begin = Instant::now();
+    let begin = now();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| work(memory)));
     (begin.elapsed(), outcome)
 }
@@ -191,156 +277,4 @@ fn overloaded(wait: Duration) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    };
-
-    use super::*;
-
-    const SERVICE: Duration = Duration::from_millis(40);
-
-    fn pool(threads: usize, queue: usize, max_wait: Duration) -> Pool {
-        let options = HasherOptions { threads, queue, max_wait, memory_kib: 8, iterations: 1, parallelism: 1 };
-        Pool::start(&options, 8, SERVICE).unwrap()
-    }
-
-    fn tag(byte: u8) -> Work {
-        Box::new(move |_memory| Ok(Zeroizing::new(vec![byte])))
-    }
-
-    /// Occupies a thread until the sender is dropped; returns once it is occupied.
-    fn occupy(pool: &Pool) -> (mpsc::Sender<()>, oneshot::Receiver<Result<Tag>>) {
-        let (release, released) = mpsc::channel::<()>();
-        let (started, has_started) = mpsc::channel();
-        let work: Work = Box::new(move |_memory| {
-            started.send(()).unwrap();
-            let _ = released.recv();
-            Ok(Zeroizing::new(Vec::new()))
-        });
-        let reply = pool.admit(work).unwrap();
-        has_started.recv().unwrap();
-        (release, reply)
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
-        let pool = pool(1, 2, Duration::MAX);
-        let (release, first) = occupy(&pool);
-        let waiting = [pool.admit(tag(1)).unwrap(), pool.admit(tag(2)).unwrap()];
-        assert_eq!(pool.queued(), 2);
-        let refusal = pool.admit(tag(3)).unwrap_err();
-        assert_eq!(refusal.reason(), Reason::Overloaded);
-        assert_eq!(refusal.retry_delay(), Some(SERVICE * 3));
-        drop(release);
-        first.await.unwrap().unwrap();
-        for (reply, expected) in waiting.into_iter().zip(1..) {
-            assert_eq!(*reply.await.unwrap().unwrap(), [expected]);
-        }
-        assert_eq!(*pool.run(tag(4)).await.unwrap(), [4]);
-    }
-
-    #[tokio::test]
-    async fn a_job_that_would_wait_too_long_is_refused() {
-        let pool = pool(2, 100, SERVICE);
-        let held = [occupy(&pool), occupy(&pool)];
-        let waiting = [pool.admit(tag(1)).unwrap(), pool.admit(tag(2)).unwrap()];
-        let refusal = pool.admit(tag(3)).unwrap_err();
-        assert_eq!(refusal.reason(), Reason::Overloaded);
-        assert_eq!(refusal.retry_delay(), Some(SHORTEST_RETRY));
-        drop(held);
-        for reply in waiting {
-            reply.await.unwrap().unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn without_a_queue_an_idle_thread_still_takes_a_job() {
-        let pool = pool(1, 0, Duration::ZERO);
-        for byte in 0..5 {
-            assert_eq!(*pool.run(tag(byte)).await.unwrap(), [byte]);
-        }
-        let _held = occupy(&pool);
-        assert_eq!(pool.run(tag(9)).await.unwrap_err().reason(), Reason::Overloaded);
-    }
-
-    /// Work that counts itself.
-    fn counted(done: &Arc<AtomicUsize>) -> Work {
-        let done = Arc::clone(done);
-        Box::new(move |_memory| {
-            done.fetch_add(1, Ordering::SeqCst);
-            Ok(Zeroizing::new(Vec::new()))
-        })
-    }
-
-    #[tokio::test]
-    async fn what_was_given_up_is_not_done() {
-        let pool = pool(1, 10, Duration::MAX);
-        let done = Arc::new(AtomicUsize::new(0));
-        let (release, _first) = occupy(&pool);
-        drop(pool.admit(counted(&done)).unwrap());
-        drop(pool.admit(counted(&done)).unwrap());
-        let wanted = pool.admit(counted(&done)).unwrap();
-        drop(release);
-        wanted.await.unwrap().unwrap();
-        assert_eq!(done.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn what_was_given_up_makes_room_in_a_full_queue() {
-        let pool = pool(1, 1, Duration::MAX);
-        let done = Arc::new(AtomicUsize::new(0));
-        let (release, _first) = occupy(&pool);
-        let given_up = pool.admit(counted(&done)).unwrap();
-        assert!(pool.admit(counted(&done)).is_err());
-        drop(given_up);
-        let wanted = pool.admit(counted(&done)).unwrap();
-        drop(release);
-        wanted.await.unwrap().unwrap();
-        assert_eq!(done.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn a_panic_fails_its_job_and_not_the_thread() {
-        let pool = pool(1, 1, Duration::MAX);
-        let failure = pool.run(Box::new(|_memory| panic!("a test's panic"))).await.unwrap_err();
-        assert_eq!(failure.reason(), Reason::Internal);
-        assert_eq!(*pool.run(tag(1)).await.unwrap(), [1]);
-        assert_eq!(pool.0.lock().busy, 0);
-    }
-
-    #[tokio::test]
-    async fn the_threads_end_with_the_pool() {
-        let pool = pool(3, 1, Duration::MAX);
-        pool.run(tag(1)).await.unwrap();
-        let shared = Arc::downgrade(&pool.0);
-        drop(pool);
-        while shared.strong_count() > 0 {
-            thread::yield_now();
-        }
-    }
-
-    #[tokio::test]
-    async fn an_idle_thread_has_wiped_its_memory() {
-        let pool = pool(1, 1, Duration::MAX);
-        let dirty: Work = Box::new(|memory| {
-            for block in memory {
-                block.as_mut().fill(0x5e_c4e7);
-            }
-            Ok(Zeroizing::new(Vec::new()))
-        });
-        pool.run(dirty).await.unwrap();
-        // It may be asked before it is idle; it gets there by itself.
-        loop {
-            let look: Work = Box::new(|memory| {
-                let clean = memory.iter().all(|block| block.as_ref().iter().all(|word| *word == 0));
-                Ok(Zeroizing::new(vec![clean.into()]))
-            });
-            if *pool.run(look).await.unwrap() == [1] {
-                break;
-            }
-            thread::yield_now();
-        }
-    }
-}
+mod tests;

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::domain::{Reason, entropy::SeededEntropy};
 
@@ -12,6 +14,11 @@ const OPTIONS: HasherOptions = HasherOptions {
 
 fn hasher(options: HasherOptions) -> Hasher {
     Hasher::start(options, Arc::new(SeededEntropy::new(7))).unwrap()
+}
+
+fn turn() -> Turn<'static> {
+    static TENANT: LazyLock<Uid> = LazyLock::new(|| Uid::from_stored("tenant"));
+    Turn { tenant: &TENANT, deadline: None }
 }
 
 fn password(text: &str) -> Password {
@@ -47,13 +54,13 @@ fn the_hash_is_that_of_rfc_9106() {
 #[tokio::test]
 async fn the_password_matches_and_no_other_does() {
     let hasher = hasher(OPTIONS);
-    let verifier = hasher.hash(password("correct horse")).await.unwrap();
+    let verifier = hasher.hash(turn(), password("correct horse")).await.unwrap();
     let text = std::str::from_utf8(verifier.as_bytes()).unwrap();
     assert!(text.starts_with("$argon2id$v=19$m=7168,t=5,p=1$"), "{text}");
-    let found = hasher.verify(password("correct horse"), Some(verifier.clone())).await.unwrap();
+    let found = hasher.verify(turn(), password("correct horse"), Some(verifier.clone())).await.unwrap();
     assert_eq!(found, Verdict::Match { outdated: false });
     for wrong in ["correct horsf", "correct horse ", "correct hors"] {
-        let found = hasher.verify(password(wrong), Some(verifier.clone())).await.unwrap();
+        let found = hasher.verify(turn(), password(wrong), Some(verifier.clone())).await.unwrap();
         assert_eq!(found, Verdict::Mismatch, "{wrong}");
     }
 }
@@ -61,14 +68,14 @@ async fn the_password_matches_and_no_other_does() {
 #[tokio::test]
 async fn two_hashes_of_one_password_differ() {
     let hasher = hasher(OPTIONS);
-    let one = hasher.hash(password("correct horse")).await.unwrap();
-    let two = hasher.hash(password("correct horse")).await.unwrap();
+    let one = hasher.hash(turn(), password("correct horse")).await.unwrap();
+    let two = hasher.hash(turn(), password("correct horse")).await.unwrap();
     assert_ne!(one.as_bytes(), two.as_bytes());
 }
 
 #[tokio::test]
 async fn nothing_to_compare_with_is_a_mismatch() {
-    assert_eq!(hasher(OPTIONS).verify(password("x"), None).await.unwrap(), Verdict::Mismatch);
+    assert_eq!(hasher(OPTIONS).verify(turn(), password("x"), None).await.unwrap(), Verdict::Mismatch);
 }
 
 /// A hash of the reference implementation: `argon2 somesalt -t 2 -m 16 -p 1` with the password `password`.
@@ -76,17 +83,17 @@ async fn nothing_to_compare_with_is_a_mismatch() {
 async fn a_hash_by_others_matches_and_is_outdated() {
     let hasher = hasher(OPTIONS);
     let foreign = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-    let found = hasher.verify(password("password"), Some(stored(foreign))).await.unwrap();
+    let found = hasher.verify(turn(), password("password"), Some(stored(foreign))).await.unwrap();
     assert_eq!(found, Verdict::Match { outdated: true });
-    let found = hasher.verify(password("passwore"), Some(stored(foreign))).await.unwrap();
+    let found = hasher.verify(turn(), password("passwore"), Some(stored(foreign))).await.unwrap();
     assert_eq!(found, Verdict::Mismatch);
 }
 
 #[tokio::test]
 async fn other_parameters_or_a_weaker_kind_are_outdated() {
     let older = hasher(HasherOptions { memory_kib: 9_216, iterations: 4, ..OPTIONS });
-    let verifier = older.hash(password("correct horse")).await.unwrap();
-    let found = hasher(OPTIONS).verify(password("correct horse"), Some(verifier)).await.unwrap();
+    let verifier = older.hash(turn(), password("correct horse")).await.unwrap();
+    let found = hasher(OPTIONS).verify(turn(), password("correct horse"), Some(verifier)).await.unwrap();
     assert_eq!(found, Verdict::Match { outdated: true });
 
     let params = Params::new(64, 1, 1, Some(TAG_LENGTH)).unwrap();
@@ -96,7 +103,7 @@ async fn other_parameters_or_a_weaker_kind_are_outdated() {
     let mut memory = pool::allocate(params.block_count()).unwrap();
     argon2i.hash_password_into_with_memory(b"x", &salt, &mut tag, memory.as_mut_slice()).unwrap();
     let phc = phc::encode(&params, &salt, &tag).replace("argon2id", "argon2i");
-    let found = hasher(OPTIONS).verify(password("x"), Some(stored(&phc))).await.unwrap();
+    let found = hasher(OPTIONS).verify(turn(), password("x"), Some(stored(&phc))).await.unwrap();
     assert_eq!(found, Verdict::Match { outdated: true });
 }
 
@@ -122,7 +129,7 @@ async fn what_is_not_ours_or_asks_for_too_much_is_a_fault_of_ours() {
         ["", "$", "correct horse", "$argon2id$v=19$m=7168,t=5,p=1", "$argon2id$v=19$m=7168,t=5,p=1$c29tZXNhbHQ"];
     let hostile = head.iter().map(|head| format!("{head}${salt_and_tag}")).chain(whole.map(ToOwned::to_owned));
     for phc in hostile {
-        let failure = hasher.verify(password("x"), Some(stored(&phc))).await.unwrap_err();
+        let failure = hasher.verify(turn(), password("x"), Some(stored(&phc))).await.unwrap_err();
         assert_eq!(failure.reason(), Reason::Internal, "{phc}");
         let cause = failure.cause().unwrap().to_string();
         assert!(phc.len() < 2 || !cause.contains(&phc), "{cause}");

@@ -1,0 +1,63 @@
+//! Too much at once.
+
+use std::time::Duration;
+
+use rekey::proto::Tenant;
+use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    common::rekey::{Rekey, reason},
+    make, verify,
+};
+
+#[tokio::test]
+async fn one_tenants_flood_costs_another_nothing() {
+    let rekey = Rekey::start_with(|options| {
+        options.hasher.threads = 1;
+        options.hasher.queue = 4;
+    })
+    .await;
+    make(&rekey, "loud", "ada").await;
+    make(&rekey, "quiet", "bea").await;
+
+    let flood: Vec<_> = (0..40)
+        .map(|_| {
+            let mut users = rekey.admin().users;
+            tokio::spawn(async move { users.verify_password(verify("loud", "ada")).await })
+        })
+        .collect();
+    let mut users = rekey.admin().users;
+    for _ in 0..5 {
+        assert!(users.verify_password(verify("quiet", "bea")).await.unwrap().into_inner().verified);
+    }
+    for answer in flood {
+        match answer.await.unwrap() {
+            Ok(answer) => assert!(answer.into_inner().verified),
+            Err(refused) => {
+                assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+                assert!(refused.get_details_retry_info().unwrap().retry_delay.unwrap() >= Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_hashed_for_a_client_that_will_not_wait_for_it() {
+    // Before the first hash is done, a pass over a KiB is expected to take a microsecond: here more than a second.
+    let rekey = Rekey::start_with(|options| {
+        options.metrics = Some(([127, 0, 0, 1], 0).into());
+        options.hasher.threads = 1;
+        options.hasher.memory_kib = 100_000;
+        options.hasher.iterations = 16;
+    })
+    .await;
+    rekey.make_tenant(Tenant { tenant_id: "acme".to_owned(), ..Tenant::default() }).await;
+    let mut request = Request::new(verify("acme", "nobody"));
+    request.set_timeout(Duration::from_secs(1));
+    let refused = rekey.admin().users.verify_password(request).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+    let page = crate::metrics::page(&rekey).await;
+    assert!(page.contains("rekey_hashing_jobs_total{outcome=\"done\"} 0\n"), "{page}");
+    assert!(page.contains("rekey_hashing_jobs_total{outcome=\"refused\"} 1\n"), "{page}");
+}
