@@ -1,9 +1,10 @@
 //! `UserService`.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     answer::{answer, secret_text, state, timestamp},
+    import,
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
 use crate::{
@@ -12,15 +13,16 @@ use crate::{
         user::{ChangePassword, CreateUser, ResetPassword, UserView, VerifyPassword},
     },
     proto::{
-        self, ChangePasswordRequest, ChangePasswordResponse, CreateUserRequest, CreateUserResponse, GetUserRequest,
-        GetUserResponse, ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest, VerifyPasswordResponse,
+        self, ChangePasswordRequest, ChangePasswordResponse, CreateUserRequest, CreateUserResponse,
+        GetPasswordCensusRequest, GetPasswordCensusResponse, GetUserRequest, GetUserResponse, ImportUsersRequest,
+        ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest, VerifyPasswordResponse,
         change_password_request, create_user_request, reset_password_request, user_service_server::UserService,
         verify_password_request,
     },
 };
 
 /// The most characters of a user name.
-const MAX_USERNAME: usize = 256;
+pub(super) const MAX_USERNAME: usize = 256;
 
 pub(super) struct UserApi {
     ops: Ops,
@@ -154,6 +156,22 @@ impl UserService for UserApi {
             })
         })
         .await
+    }
+
+    type ImportUsersStream = import::Answers;
+
+    async fn import_users(
+        &self,
+        request: Request<Streaming<ImportUsersRequest>>,
+    ) -> Result<Response<Self::ImportUsersStream>, Status> {
+        import::import_users(&self.ops, request).await
+    }
+
+    async fn get_password_census(
+        &self,
+        request: Request<GetPasswordCensusRequest>,
+    ) -> Result<Response<GetPasswordCensusResponse>, Status> {
+        import::census(&self.ops, request).await
     }
 }
 

@@ -1,17 +1,20 @@
 //! The command line: one file for each subcommand. A command gathers settings, calls `app` or `gateway`, and turns what
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
+mod census;
 mod completions;
 mod dev;
 mod failure;
 mod gateway;
 mod health;
+mod import;
 mod init;
 mod installation;
 mod migrate;
 mod output;
 mod private_file;
 mod serve;
+mod session;
 mod stop;
 
 use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -79,6 +82,8 @@ enum Command {
     Gateway(gateway::Arguments),
     Migrate(migrate::Arguments),
     Health(health::Arguments),
+    Import(import::Arguments),
+    Census(census::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -108,6 +113,8 @@ impl Cli {
                 global.start(Vec::new())?.run(|config| migrate::run(config, arguments.check))
             }
             Command::Health(arguments) => block_on(health::run(arguments)),
+            Command::Import(arguments) => block_on(import::run(arguments)),
+            Command::Census(arguments) => block_on(census::run(arguments)),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

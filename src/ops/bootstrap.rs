@@ -91,6 +91,7 @@ impl Ops {
             stage: Stage::Current,
             material: Material::Digest,
             payload: digest.to_vec(),
+            scheme: None,
             key_id,
             read_only: false,
             create_time: now,

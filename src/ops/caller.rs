@@ -141,6 +141,7 @@ impl Ops {
                     stage: Stage::Current,
                     material: Material::Digest,
                     payload: digest.to_vec(),
+                    scheme: None,
                     key_id: key_id.clone(),
                     read_only: false,
                     create_time: now,

@@ -106,6 +106,7 @@ impl Hasher {
 }
 
 /// A hash of another system that can be checked here.
+#[derive(Clone)]
 pub struct TakenOver(Foreign);
 
 impl TakenOver {
