@@ -265,6 +265,9 @@ impl Tally {
     }
 
     fn broke_off(&self, failure: &Failure) -> Failure {
+        if self.line == 0 {
+            return Failure::new(failure.exit, failure.to_string());
+        }
         let next = self.line + 1;
         let sentence = format!("{failure}; {}; go on with --from {next}", self.summary(false));
         Failure::new(failure.exit, sentence)
