@@ -8,6 +8,7 @@ mod device;
 pub mod error;
 mod gate;
 pub mod health;
+mod import;
 mod integration;
 pub mod rules;
 mod tenant;

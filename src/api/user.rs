@@ -1,9 +1,10 @@
 //! `UserService`.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     answer::{answer, secret_text, state, timestamp, unless_overloaded},
+    import,
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
 use crate::{
@@ -14,15 +15,15 @@ use crate::{
     },
     proto::{
         self, BatchVerifyPasswordsRequest, BatchVerifyPasswordsResponse, ChangePasswordRequest, ChangePasswordResponse,
-        CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse, PasswordCheckResult,
-        ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest, VerifyPasswordResponse,
-        change_password_request, create_user_request, password_check, reset_password_request,
-        user_service_server::UserService, verify_password_request,
+        CreateUserRequest, CreateUserResponse, GetPasswordCensusRequest, GetPasswordCensusResponse, GetUserRequest,
+        GetUserResponse, ImportUsersRequest, PasswordCheckResult, ResetPasswordRequest, ResetPasswordResponse,
+        VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request, password_check,
+        reset_password_request, user_service_server::UserService, verify_password_request,
     },
 };
 
 /// The most characters of a user name.
-const MAX_USERNAME: usize = 256;
+pub(super) const MAX_USERNAME: usize = 256;
 
 pub(super) struct UserApi {
     ops: Ops,
@@ -184,6 +185,22 @@ impl UserService for UserApi {
             Ok(BatchVerifyPasswordsResponse { results: results.collect::<Result<_, Error>>()? })
         })
         .await
+    }
+
+    type ImportUsersStream = import::Answers;
+
+    async fn import_users(
+        &self,
+        request: Request<Streaming<ImportUsersRequest>>,
+    ) -> Result<Response<Self::ImportUsersStream>, Status> {
+        import::import_users(&self.ops, request).await
+    }
+
+    async fn get_password_census(
+        &self,
+        request: Request<GetPasswordCensusRequest>,
+    ) -> Result<Response<GetPasswordCensusResponse>, Status> {
+        import::census(&self.ops, request).await
     }
 }
 

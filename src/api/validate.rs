@@ -33,6 +33,11 @@ impl Fields {
         None
     }
 
+    /// The error of one field.
+    pub(super) fn of(field: &str, rule: impl Into<String>) -> Error {
+        Error::fields(vec![Violation::new(field, rule)])
+    }
+
     /// The error of everything that was noted.
     pub(super) fn error(self) -> Error {
         Error::fields(self.0)

@@ -1,6 +1,10 @@
 //! `rekey health`: whether a service serves, for people and container engines.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -37,7 +41,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let endpoint = endpoint(&arguments)?;
+    let endpoint = endpoint(&arguments.address, arguments.ca_file.as_deref())?;
     let address = arguments.address;
     let unhealthy = |cause: String| Failure::new(Exit::Unhealthy, format!("{address}: {cause}"));
     let ask = async {
@@ -54,22 +58,19 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if status == ServingStatus::Serving { Ok(()) } else { Err(unhealthy("it does not serve".to_owned())) }
 }
 
-fn endpoint(arguments: &Arguments) -> Result<Endpoint, Failure> {
-    let invalid = |cause: String| Failure::new(Exit::Config, format!("{}: {cause}", arguments.address));
-    let url = if arguments.address.contains("://") {
-        arguments.address.clone()
-    } else {
-        format!("http://{}", arguments.address)
-    };
+/// A service by its URL, or by host and port alone, and who vouches for its certificate.
+pub(super) fn endpoint(address: &str, ca_file: Option<&Path>) -> Result<Endpoint, Failure> {
+    let invalid = |cause: String| Failure::new(Exit::Config, format!("{address}: {cause}"));
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).map_err(|cause| invalid(cause.to_string()))?;
-    let Some(file) = &arguments.ca_file else { return Ok(endpoint) };
+    let Some(file) = ca_file else { return Ok(endpoint) };
     let authority = fs::read(file).map_err(|cause| invalid(format!("cannot read {}: {cause}", file.display())))?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
     endpoint.tls_config(tls).map_err(|cause| invalid(cause.to_string()))
 }
 
 /// The cause beneath a transport error, which itself says only that there is one.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

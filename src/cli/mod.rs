@@ -2,17 +2,20 @@
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
 mod calibrate;
+mod census;
 mod completions;
 mod dev;
 mod failure;
 mod gateway;
 mod health;
+mod import;
 mod init;
 mod installation;
 mod migrate;
 mod output;
 mod private_file;
 mod serve;
+mod session;
 mod stop;
 
 use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -81,6 +84,8 @@ enum Command {
     Migrate(migrate::Arguments),
     Health(health::Arguments),
     Calibrate(calibrate::Arguments),
+    Import(import::Arguments),
+    Census(census::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -111,6 +116,8 @@ impl Cli {
             }
             Command::Health(arguments) => block_on(health::run(arguments)),
             Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),
+            Command::Import(arguments) => block_on(import::run(arguments)),
+            Command::Census(arguments) => block_on(census::run(arguments)),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

@@ -5,6 +5,7 @@
 mod aead;
 pub mod entropy;
 pub mod envelope;
+mod foreign;
 pub mod hasher;
 pub mod keyring;
 pub mod sealed;
@@ -13,6 +14,6 @@ pub mod token;
 
 pub use entropy::SystemEntropy;
 pub use envelope::{DataKey, Place};
-pub use hasher::{Hasher, HasherOptions, Load, Turn, Verdict, Verifier};
+pub use hasher::{Hasher, HasherOptions, Load, TakenOver, Turn, Verdict, Verifier};
 pub use keyring::{Keyring, KeyringError};
 pub use sealed::same_password;

@@ -12,7 +12,11 @@ use zeroize::Zeroizing;
 /// NFC may yet change for an unassigned code point, and what was hashed before would then never match again; hence
 /// NIST's "stabilized strings". ASCII is its own NFC.
 #[derive(Clone)]
-pub struct Password(SecretString);
+pub struct Password {
+    normalised: SecretString,
+    /// As it came, where that differs.
+    received: Option<SecretString>,
+}
 
 impl Password {
     /// The most bytes of UTF-8 that are looked at, before and after normalisation.
@@ -43,20 +47,28 @@ impl Password {
         }
         let mut normalised = String::with_capacity(length);
         normalised.extend(text.nfc());
-        Ok(Self(normalised.into()))
+        let received = (normalised != *text).then(|| text.as_str().into());
+        Ok(Self { normalised: normalised.into(), received })
     }
 
     /// The cleartext, for hashing, sealing and the policy.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
-        &self.0
+        &self.normalised
+    }
+
+    /// The secret as it came, where normalisation changed it: systems whose hashes were taken over did not normalise.
+    /// Only to be checked against those.
+    #[must_use]
+    pub fn as_received(&self) -> Option<Self> {
+        self.received.clone().map(|normalised| Self { normalised, received: None })
     }
 
     /// Its length in Unicode code points.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "only counts")]
     pub fn length(&self) -> usize {
-        self.0.expose_secret().chars().count()
+        self.normalised.expose_secret().chars().count()
     }
 }
 
@@ -118,6 +130,16 @@ mod tests {
         assert_eq!(length(&"e\u{301}".repeat(15)), 15);
         assert_eq!(length(&"q\u{307}".repeat(15)), 30);
         assert_eq!(length("abc"), 3);
+    }
+
+    #[test]
+    fn the_form_that_came_is_kept_only_where_it_differs() {
+        let received = |text: &str| {
+            let password = Password::parse(text.to_owned()).unwrap();
+            password.as_received().map(|password| password.secret().expose_secret().to_owned())
+        };
+        assert_eq!(received("e\u{301}"), Some("e\u{301}".to_owned()));
+        assert_eq!(received("\u{e9}"), None);
     }
 
     #[test]

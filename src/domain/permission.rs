@@ -20,9 +20,11 @@ const KNOWN: &[&str] = &[
     "tenants:create",
     "tenants:get",
     "tenants:list",
+    "users:census",
     "users:changePassword",
     "users:create",
     "users:get",
+    "users:import",
     "users:resetPassword",
     "users:verify",
 ];
@@ -68,7 +70,10 @@ impl Permission {
     /// Whether it changes nothing: what a read-only signing key may do.
     #[must_use]
     pub fn only_reads(self) -> bool {
-        self.0.ends_with(":get") || self.0.ends_with(":list") || self.0.ends_with(":verify")
+        self.0.ends_with(":census")
+            || self.0.ends_with(":get")
+            || self.0.ends_with(":list")
+            || self.0.ends_with(":verify")
     }
 }
 

@@ -124,6 +124,8 @@ pub struct Secret {
     pub material: Material,
     /// Ciphertext or digest; empty once revoked.
     pub payload: Vec<u8>,
+    /// Algorithm and parameters of a verifier, in plain for the census; unknown where it was made before these were kept.
+    pub scheme: Option<String>,
     /// The data key that seals the payload, or the digest key that made it.
     pub key_id: String,
     /// Whether a caller proved by it may only read.

@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod caller;
 mod data_keys;
 pub mod device;
+pub mod import;
 pub mod integration;
 mod journal;
 mod secret;

@@ -58,7 +58,8 @@ impl Ops {
     ) -> Result<Secret> {
         let place = place(subject, &Slot::Password, version);
         let payload = key.seal(place, verifier.as_bytes(), &*self.entropy)?;
-        Ok(new_secret(subject, Slot::Password, version, now, Material::Verifier, payload, key))
+        let scheme = Some(verifier.scheme()?);
+        Ok(Secret { scheme, ..new_secret(subject, Slot::Password, version, now, Material::Verifier, payload, key) })
     }
 
     /// A password as it is kept for who may be shown it.
@@ -104,6 +105,7 @@ impl Ops {
             stage: Stage::Current,
             material: Material::Digest,
             payload: digest.to_vec(),
+            scheme: None,
             key_id,
             read_only: false,
             create_time: now,
@@ -175,6 +177,7 @@ pub(super) fn new_secret(
         stage: Stage::Current,
         material,
         payload,
+        scheme: None,
         key_id: key.id().to_string(),
         read_only: false,
         create_time: now,

@@ -14,7 +14,7 @@ use crate::{
     store::SecretChange,
 };
 
-const KIND: SubjectKind = SubjectKind::User;
+pub(super) const KIND: SubjectKind = SubjectKind::User;
 
 /// A user, as answers show it.
 #[derive(Debug)]
@@ -266,6 +266,7 @@ impl Ops {
             let mut secret = old.clone();
             secret.payload = key.seal(place(&subject, &old.slot, old.version), verifier.as_bytes(), &*ops.entropy)?;
             secret.key_id = key.id().to_string();
+            secret.scheme = Some(verifier.scheme()?);
             ops.store.rehash(secret, subject.version, record).await.map(drop)
         });
     }

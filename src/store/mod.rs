@@ -13,6 +13,7 @@ mod credential;
 mod data_key;
 mod entity;
 mod error;
+mod import;
 mod migration;
 mod secret;
 mod subject;
@@ -23,7 +24,10 @@ use std::{fmt, path::Path};
 
 use sea_orm::DatabaseConnection;
 
-use crate::domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid};
+use crate::{
+    audit::Record,
+    domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid},
+};
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -71,6 +75,28 @@ pub enum SecretChange {
     Replace(Secret),
     /// Everything live in the slot is revoked and wiped.
     Revoke(Slot),
+}
+
+/// Subjects to be added and replaced, as one.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The new ones, with their passwords.
+    pub created: Vec<(Subject, Option<Secret>)>,
+    /// The others.
+    pub replaced: Vec<Replacement>,
+    /// What is recorded of it.
+    pub records: Vec<Record>,
+}
+
+/// A subject that is replaced while it has `expected_version`.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// As it will be.
+    pub subject: Subject,
+    /// The version it was decided on.
+    pub expected_version: i64,
+    /// The new password; the old one stays where `None`.
+    pub secret: Option<Secret>,
 }
 
 /// A credential, whose it is, and in which tenant.

@@ -37,8 +37,14 @@ pub(super) async fn insert(
     if secret.subject_uid != *subject_uid {
         return Err(Error::internal(format!("a secret of another subject than {subject_uid}")).into());
     }
-    let row = secret::Model {
-        subject_uid: subject_uid.to_string(),
+    secret::Entity::insert(row(secret).into_active_model()).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
+/// The row of a new secret.
+pub(super) fn row(secret: &Secret) -> secret::Model {
+    secret::Model {
+        subject_uid: secret.subject_uid.to_string(),
         slot: secret.slot.to_stored(),
         version: secret.version,
         stage: secret.stage.as_str().to_owned(),
@@ -53,9 +59,8 @@ pub(super) async fn insert(
         expire_time: secret.expire_time.map(Timestamp::micros),
         last_used_time: None,
         use_count: 0,
-    };
-    secret::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
-    Ok(())
+        scheme: secret.scheme.clone(),
+    }
 }
 
 /// Revokes and wipes whatever is live in the slot.
@@ -93,6 +98,7 @@ pub(super) fn read(row: secret::Model) -> Result<Secret> {
         stage,
         material,
         payload: row.payload.0,
+        scheme: row.scheme,
         key_id: row.key_id,
         read_only: row.read_only,
         create_time: Timestamp::from_micros(row.create_time),
@@ -120,6 +126,7 @@ impl Command for Rehash {
         let replaced = secret::Entity::update_many()
             .col_expr(secret::Column::Payload, Expr::value(secret.payload.clone()))
             .col_expr(secret::Column::KeyId, Expr::value(secret.key_id.as_str()))
+            .col_expr(secret::Column::Scheme, Expr::value(secret.scheme.clone()))
             .filter(secret::Column::SubjectUid.in_subquery(unchanged.into_query()))
             .filter(secret::Column::Slot.eq(secret.slot.to_stored()))
             .filter(secret::Column::Version.eq(secret.version))

@@ -123,6 +123,22 @@ pub(super) fn read(row: subject::Model) -> Result<Subject> {
     })
 }
 
+/// The row of a new subject, whose attributes were written already.
+pub(super) fn row(subject: &Subject, attributes: String) -> subject::Model {
+    subject::Model {
+        uid: subject.uid.to_string(),
+        tenant_uid: subject.tenant_uid.to_string(),
+        kind: subject.kind.as_str().to_owned(),
+        external_id: subject.id.to_string(),
+        login: subject.login.clone(),
+        state: subject.state.as_str().to_owned(),
+        attributes,
+        version: subject.version,
+        create_time: subject.create_time.micros(),
+        update_time: subject.update_time.micros(),
+    }
+}
+
 struct InsertSubject {
     subject: Subject,
     attributes: String,
@@ -136,18 +152,7 @@ impl Command for InsertSubject {
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         let subject = &self.subject;
-        let row = subject::Model {
-            uid: subject.uid.to_string(),
-            tenant_uid: subject.tenant_uid.to_string(),
-            kind: subject.kind.as_str().to_owned(),
-            external_id: subject.id.to_string(),
-            login: subject.login.clone(),
-            state: subject.state.as_str().to_owned(),
-            attributes: self.attributes.clone(),
-            version: subject.version,
-            create_time: subject.create_time.micros(),
-            update_time: subject.update_time.micros(),
-        };
+        let row = row(subject, self.attributes.clone());
         subject::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
         for secret in &self.secrets {
             insert(transaction, &subject.uid, secret).await?;
@@ -195,6 +200,6 @@ impl Command for ChangeSubject {
     }
 }
 
-fn concurrent_change() -> Error {
+pub(super) fn concurrent_change() -> Error {
     Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; read it again and decide anew")
 }

@@ -189,6 +189,7 @@ pub(crate) fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
         stage: Stage::Current,
         material: Material::Verifier,
         payload: format!("payload {version} of {}", subject.uid).into_bytes(),
+        scheme: None,
         key_id: "k1".to_owned(),
         read_only: false,
         create_time: NOW,

@@ -1,6 +1,7 @@
 //! Slow hashing as a bounded resource: Argon2id (RFC 9106) on threads of its own, each with one block of memory for ever,
 //! behind a queue that refuses what it cannot do in time.
 
+mod foreign;
 mod phc;
 mod pool;
 
@@ -15,7 +16,9 @@ use aws_lc_rs::constant_time;
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
+pub use self::foreign::TakenOver;
 use self::{
+    foreign::Stranger,
     phc::Parsed,
     pool::{Pool, Work},
 };
@@ -77,7 +80,8 @@ impl HasherOptions {
     }
 }
 
-fn within_bounds(memory_kib: u32, iterations: u32, parallelism: u32) -> bool {
+/// Whether Argon2 of this cost may be worked with.
+pub(super) fn within_bounds(memory_kib: u32, iterations: u32, parallelism: u32) -> bool {
     memory_kib <= MAX_MEMORY_KIB && iterations <= MAX_ITERATIONS && (1..=MAX_PARALLELISM).contains(&parallelism)
 }
 
@@ -90,6 +94,17 @@ impl Verifier {
     #[must_use]
     pub fn from_stored(phc: Zeroizing<String>) -> Self {
         Self(phc)
+    }
+
+    /// Algorithm and parameters, which the census counts: `argon2id m=19456 t=2 p=1`.
+    ///
+    /// # Errors
+    /// Internal where it cannot be read.
+    pub fn scheme(&self) -> Result<String> {
+        Ok(match Stranger::parse(&self.0)? {
+            Some(stranger) => stranger.scheme(),
+            None => Parsed::parse(&self.0)?.scheme(),
+        })
     }
 
     /// The PHC string, to be sealed.
@@ -194,6 +209,9 @@ impl Hasher {
     /// Overloaded as above; internal where the stored string is not one of ours or its parameters are out of bounds.
     pub async fn verify(&self, turn: Turn<'_>, password: Password, stored: Option<Verifier>) -> Result<Verdict> {
         let (known, expected) = match stored {
+            Some(verifier) if let Some(stranger) = Stranger::parse(&verifier.0)? => {
+                return self.verify_stranger(turn, password, stranger).await;
+            }
             Some(verifier) => (true, Parsed::parse(&verifier.0)?),
             None => (false, self.0.nobody.clone()),
         };

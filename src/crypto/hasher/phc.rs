@@ -36,6 +36,12 @@ impl Parsed {
     pub(super) fn is_outdated(&self, current: &Params) -> bool {
         self.params != *current || self.algorithm != Algorithm::Argon2id || self.salt.len() < SALT_LENGTH
     }
+
+    /// What the census counts: `argon2id m=19456 t=2 p=1`.
+    pub(super) fn scheme(&self) -> String {
+        let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
+        format!("{} m={m} t={t} p={p}", self.algorithm.as_str())
+    }
 }
 
 /// The string of an Argon2id hash in version 19.

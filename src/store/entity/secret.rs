@@ -25,6 +25,7 @@ pub(in crate::store) struct Model {
     pub expire_time: Option<i64>,
     pub last_used_time: Option<i64>,
     pub use_count: i64,
+    pub scheme: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -1,0 +1,108 @@
+//! `rekey import` and `rekey census`: the binary on files as other systems write them.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use rekey::proto::SubjectState;
+
+use crate::{OURS, PASSWORD, census, common::rekey::Rekey, get, verifies, with_tenant};
+
+fn fixture(name: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures").join(name).to_str().unwrap().to_owned()
+}
+
+/// Runs the binary as the administrator; exit code, standard output and standard error.
+async fn run(rekey: &Rekey, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekey"));
+    command.args(arguments).args(["--tenant", "acme", "--address", &format!("http://{}", rekey.grpc)]);
+    command.env("REKEY_TOKEN", &rekey.admin_token);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_algorithm_verifies_and_is_replaced_by_ours_on_success() {
+    let rekey = with_tenant().await;
+    let clients = rekey.admin();
+    let file = fixture("own.jsonl");
+    let lines = fs::read_to_string(&file).unwrap().lines().count();
+    let (code, stdout, stderr) = run(&rekey, &["import", &file]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout.trim(), format!("{lines} created, 0 replaced, 0 skipped, 0 failed"));
+    assert!(census(&clients).await.len() > 20);
+    for line in fs::read_to_string(&file).unwrap().lines() {
+        let user: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id = user["user_id"].as_str().unwrap();
+        assert!(!verifies(&clients, id, "correct horse").await, "{id}");
+        assert!(verifies(&clients, id, PASSWORD).await, "{id}");
+    }
+    let ours = (OURS.to_owned(), i64::try_from(lines).unwrap());
+    while census(&clients).await != [ours.clone()] {}
+    let (code, stdout, _) = run(&rekey, &["census"]).await;
+    assert_eq!((code, stdout), (0, format!("{lines}\t{OURS}\n")));
+    let (code, stdout, _) = run(&rekey, &["import", &file]).await;
+    assert_eq!((code, stdout.trim()), (0, format!("0 created, 0 replaced, {lines} skipped, 0 failed").as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exports_of_others_are_told_apart_by_what_is_in_them() {
+    let config = fixture("firebase-config.txt");
+    for (name, more, ada, bob, bobs_name) in [
+        ("own.csv", vec![], "ada", "bob", "bob, the second"),
+        (
+            "keycloak.json",
+            vec![],
+            "4f7c1b1e-9c4e-4f0c-8a11-0d6b8f1f8a01",
+            "4f7c1b1e-9c4e-4f0c-8a11-0d6b8f1f8a02",
+            "bob",
+        ),
+        ("kratos.json", vec![], "c5c7bd77-27a8-4f6f-a8ce-b7f7d3e0a001", "c5c7bd77-27a8-4f6f-a8ce-b7f7d3e0a002", "bob"),
+        ("firebase.json", vec!["--firebase-config", &config], "a1", "b1", "+4912345"),
+        ("auth0.jsonl", vec![], "60425dc43519d90068f82973", "60425dc43519d90068f82974", "bob@acme.example"),
+    ] {
+        let rekey = with_tenant().await;
+        let clients = rekey.admin();
+        let (code, stdout, stderr) = run(&rekey, &[&["import", &fixture(name)], more.as_slice()].concat()).await;
+        assert_eq!((code, stderr.as_str()), (0, ""), "{name}: {stdout}");
+        let password = if name == "firebase.json" { "user1password" } else { PASSWORD };
+        assert!(verifies(&clients, ada, password).await, "{name}");
+        assert!(!verifies(&clients, ada, "wrong").await, "{name}");
+        let bob = get(&clients, bob).await.unwrap();
+        assert_eq!((bob.state(), bob.username.as_str()), (SubjectState::Disabled, bobs_name), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn problems_are_told_by_line_and_do_not_stop_the_rest() {
+    let rekey = with_tenant().await;
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let file = write(
+        "users.jsonl",
+        "{\"username\": \"a\"}\n\nnot json sentinel\n{\"username\": \"b\", \"password_hash\": \"sentinel\"}\n\
+         {\"username\": \"c\", \"password\": \"sentinel\"}\n[]\n{\"username\": \"d\"}\n",
+    );
+    let (code, stdout, stderr) = run(&rekey, &["import", &file]).await;
+    assert_eq!((code, stdout.trim()), (1, "2 created, 0 replaced, 0 skipped, 4 failed"));
+    let told: Vec<_> = stderr.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert!(told.contains(&"3") && told.contains(&"4") && told.contains(&"5") && told.contains(&"6"), "{stderr}");
+    assert!(!stderr.contains("sentinel"), "{stderr}");
+
+    let (code, stdout, _) = run(&rekey, &["import", &file, "--from", "7", "--on-duplicate", "fail"]).await;
+    assert_eq!((code, stdout.trim()), (1, "0 created, 0 replaced, 0 skipped, 1 failed"));
+    let (code, stdout, _) =
+        run(&rekey, &["import", &file, "--dry-run", "--from", "7", "--on-duplicate", "replace"]).await;
+    assert_eq!((code, stdout.trim()), (0, "0 would be created, 1 would be replaced, 0 skipped, 0 failed"));
+
+    let broken = write("broken.json", "{\"users\": [{\"username\": \"e\"}, {\"username");
+    let (code, _, stderr) = run(&rekey, &["import", &broken]).await;
+    assert!(code == 1 && stderr.contains("not JSON from line 1") && stderr.contains("--from 2"), "{stderr}");
+    let (code, _, stderr) = run(&rekey, &["import", &write("x.csv", "name,hash\na,b\n")]).await;
+    assert!(code == 1 && stderr.contains("no column"), "{stderr}");
+    let (code, _, stderr) = run(&rekey, &["import", &fixture("firebase.json")]).await;
+    assert!(code == 1 && stderr.contains("--firebase-config"), "{stderr}");
+}
