@@ -40,7 +40,7 @@ pub(super) async fn import_users(
         let Some(Content::Options(options)) = content else {
             return Err(Fields::of("options", "must be the first message"));
         };
-        let import = ops.begin_import(let_in, decode(options)?).await?;
+        let import = ops.begin_import(let_in, decode(&options)?).await?;
         let (answers, receiver) = mpsc::channel(WAITING);
         let (ops, call) = (ops.clone(), call.ok_or_else(|| Error::internal("a call that passed no gate"))?);
         tokio::spawn(
@@ -115,7 +115,7 @@ async fn next(messages: &mut Streaming<ImportUsersRequest>) -> Result<Option<Con
     }
 }
 
-fn decode(options: proto::ImportOptions) -> Result<ImportOptions> {
+fn decode(options: &proto::ImportOptions) -> Result<ImportOptions> {
     let mut fields = Fields::default();
     let tenant = fields.tenant(&options.tenant_id);
     let duplicates = match proto::DuplicatePolicy::try_from(options.duplicate_policy) {

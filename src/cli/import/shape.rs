@@ -50,19 +50,19 @@ pub(super) fn user(
     firebase: Option<&Firebase>,
 ) -> Result<ImportUser, String> {
     let has = |name: &str| object.contains_key(name);
-    let shape = match format {
-        Format::Auto | Format::Jsonl if has("localId") => Format::Firebase,
-        Format::Auto | Format::Jsonl if has("traits") || has("schema_id") => Format::Kratos,
-        Format::Auto | Format::Jsonl if has("passwordHash") || has("email_verified") => Format::Auth0,
-        Format::Auto | Format::Jsonl if has("credentials") || has("enabled") => Format::Keycloak,
-        Format::Auto | Format::Jsonl => Format::Csv,
-        given => given,
+    let guess = || match () {
+        () if has("localId") => Format::Firebase,
+        () if has("traits") || has("schema_id") => Format::Kratos,
+        () if has("passwordHash") || has("email_verified") => Format::Auth0,
+        () if has("credentials") || has("enabled") => Format::Keycloak,
+        () => Format::Csv,
     };
+    let shape = if matches!(format, Format::Auto | Format::Jsonl) { guess() } else { format };
     match shape {
-        Format::Keycloak => keycloak(object),
-        Format::Kratos => kratos(object),
+        Format::Keycloak => Ok(keycloak(object)),
+        Format::Kratos => Ok(kratos(object)),
         Format::Firebase => firebase_user(object, firebase),
-        Format::Auth0 => auth0(object),
+        Format::Auth0 => Ok(auth0(object)),
         Format::Auto | Format::Jsonl | Format::Csv => own(object),
     }
 }
@@ -100,32 +100,32 @@ fn own(object: &Map<String, Value>) -> Result<ImportUser, String> {
 }
 
 /// A realm's export: `users[].credentials[]`.
-fn keycloak(object: &Map<String, Value>) -> Result<ImportUser, String> {
+fn keycloak(object: &Map<String, Value>) -> ImportUser {
     let credentials = object.get("credentials").and_then(Value::as_array);
     let password = credentials.into_iter().flatten().find(|credential| {
         credential.get("type").and_then(Value::as_str) == Some("password") && credential.get("secretData").is_some()
     });
-    Ok(ImportUser {
+    ImportUser {
         user_id: text(object, &["id"]),
         username: text(object, &["username", "email"]),
         state: active(object.get("enabled").and_then(Value::as_bool).unwrap_or(true)),
         password_hash: password.map(Value::to_string).unwrap_or_default(),
-    })
+    }
 }
 
 /// Identities with `include_credential=password`.
-fn kratos(object: &Map<String, Value>) -> Result<ImportUser, String> {
+fn kratos(object: &Map<String, Value>) -> ImportUser {
     let password = object.get("credentials").and_then(|credentials| credentials.get("password"));
     let identifier = password.and_then(|password| password.get("identifiers")?.get(0)?.as_str()).map(str::to_owned);
     let traits = object.get("traits").and_then(Value::as_object);
     let username = identifier.or_else(|| traits.map(|traits| text(traits, &["username", "email"])));
     let hash = password.and_then(|password| password.get("config")?.get("hashed_password")?.as_str());
-    Ok(ImportUser {
+    ImportUser {
         user_id: text(object, &["id"]),
         username: username.unwrap_or_default(),
         state: active(text(object, &["state"]) != "inactive"),
         password_hash: hash.unwrap_or_default().to_owned(),
-    })
+    }
 }
 
 /// `firebase auth:export`.
@@ -147,14 +147,14 @@ fn firebase_user(object: &Map<String, Value>, firebase: Option<&Firebase>) -> Re
 }
 
 /// The lines that Auth0's support hands out, with hashes; its own ids have a `|`, which ours do not.
-fn auth0(object: &Map<String, Value>) -> Result<ImportUser, String> {
+fn auth0(object: &Map<String, Value>) -> ImportUser {
     let id = object.get("_id").and_then(|id| id.get("$oid")?.as_str()).map(str::to_owned);
     let id = id.unwrap_or_else(|| text(object, &["_id", "user_id"]));
     let blocked = object.get("blocked").and_then(Value::as_bool).unwrap_or_default();
-    Ok(ImportUser {
+    ImportUser {
         user_id: id.rsplit('|').next().unwrap_or_default().to_owned(),
         username: text(object, &["email", "username"]),
         state: active(!blocked),
         password_hash: text(object, &["passwordHash", "password_hash"]),
-    })
+    }
 }

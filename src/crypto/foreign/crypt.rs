@@ -74,7 +74,9 @@ pub(super) fn md5(password: &[u8], salt: &[u8]) -> Zeroizing<Vec<u8>> {
 
 fn digest(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let mut md5 = Md5::new();
-    parts.iter().for_each(|part| md5.update(part));
+    for part in parts {
+        md5.update(part);
+    }
     Zeroizing::new(md5.finalize().to_vec())
 }
 

@@ -110,10 +110,8 @@ impl Recipe {
 
     /// Where it is Argon2 as we do it, in version 19.
     pub(super) fn as_argon2(&self) -> Option<(Algorithm, Params)> {
-        match &self.scheme {
-            Scheme::Argon2 { algorithm, version: Version::V0x13, params } => Some((*algorithm, params.clone())),
-            _ => None,
-        }
+        let Scheme::Argon2 { algorithm, version: Version::V0x13, params } = &self.scheme else { return None };
+        Some((*algorithm, params.clone()))
     }
 
     pub(super) fn salt(&self) -> &[u8] {
