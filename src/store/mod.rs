@@ -13,6 +13,7 @@ mod credential;
 mod data_key;
 mod entity;
 mod error;
+mod failure;
 mod migration;
 mod secret;
 mod subject;
