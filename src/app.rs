@@ -19,7 +19,7 @@ use crate::{
     crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
-    ops::Ops,
+    ops::{LimitOptions, Ops},
     store::{Store, StoreOptions},
 };
 
@@ -42,6 +42,8 @@ pub struct ServiceOptions {
     pub keyring_file: PathBuf,
     /// How much to hash at once.
     pub hasher: HasherOptions,
+    /// What callers and guessers are held to.
+    pub limits: LimitOptions,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Whether the reflection services (v1 and v1alpha) are offered.
@@ -215,7 +217,7 @@ async fn build(options: &ServiceOptions, environment: &Environment, migrate: boo
             missing.join(", "),
         )));
     }
-    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher, clock, entropy);
+    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher, clock, entropy, &options.limits);
     Ok((store, ops))
 }
 

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp},
+    answer::{answer, secret_text, soft_lock, state, timestamp},
     validate::{ByIdOrLogin, Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
@@ -141,10 +141,11 @@ impl DeviceService for DeviceApi {
             });
             let device = fields.subject("device_id", subject);
             let password = fields.password("password", request.password);
-            let (Some(tenant), Some(device), Some(password)) = (tenant, device, password) else {
+            let from = fields.from(request.source);
+            let (Some(tenant), Some(device), Some(password), Some(from)) = (tenant, device, password, from) else {
                 return Err(fields.error());
             };
-            let verify = VerifyAuthentication { tenant, device, password };
+            let verify = VerifyAuthentication { tenant, device, password, from };
             let verified = self.ops.verify_authentication(call, verify).await?;
             Ok(VerifyAuthenticationResponse {
                 verified: verified.is_some(),
@@ -163,7 +164,7 @@ fn authentication(user_name: Option<String>, password: Option<&Password>) -> Dev
 }
 
 impl From<DeviceView> for proto::Device {
-    fn from(DeviceView { tenant_id, subject }: DeviceView) -> Self {
+    fn from(DeviceView { tenant_id, subject, soft_lock: lock }: DeviceView) -> Self {
         Self {
             tenant_id: tenant_id.to_string(),
             device_id: subject.id.to_string(),
@@ -172,6 +173,7 @@ impl From<DeviceView> for proto::Device {
             state: state(subject.state).into(),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
+            soft_lock: lock.map(soft_lock),
         }
     }
 }

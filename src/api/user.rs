@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp},
+    answer::{answer, secret_text, soft_lock, state, timestamp},
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
 use crate::{
@@ -122,10 +122,12 @@ impl UserService for UserApi {
             let user = fields.subject("user_id", subject);
             let current = fields.password("current_password", request.current_password);
             let new = fields.password("new_password", request.new_password);
-            let (Some(tenant), Some(user), Some(current), Some(new)) = (tenant, user, current, new) else {
+            let from = fields.from(request.source);
+            let (Some(tenant), Some(user), Some(current), Some(new), Some(from)) = (tenant, user, current, new, from)
+            else {
                 return Err(fields.error());
             };
-            let user = self.ops.change_password(call, ChangePassword { tenant, user, current, new }).await?;
+            let user = self.ops.change_password(call, ChangePassword { tenant, user, current, new, from }).await?;
             Ok(ChangePasswordResponse { user: Some(user.into()) })
         })
         .await
@@ -144,10 +146,11 @@ impl UserService for UserApi {
             });
             let user = fields.subject("user_id", subject);
             let password = fields.password("password", request.password);
-            let (Some(tenant), Some(user), Some(password)) = (tenant, user, password) else {
+            let from = fields.from(request.source);
+            let (Some(tenant), Some(user), Some(password), Some(from)) = (tenant, user, password, from) else {
                 return Err(fields.error());
             };
-            let verified = self.ops.verify_password(call, VerifyPassword { tenant, user, password }).await?;
+            let verified = self.ops.verify_password(call, VerifyPassword { tenant, user, password, from }).await?;
             Ok(VerifyPasswordResponse {
                 verified: verified.is_some(),
                 user_id: verified.map(|id| id.to_string()).unwrap_or_default(),
@@ -158,7 +161,7 @@ impl UserService for UserApi {
 }
 
 impl From<UserView> for proto::User {
-    fn from(UserView { tenant_id, subject, password_change_time }: UserView) -> Self {
+    fn from(UserView { tenant_id, subject, password_change_time, soft_lock: lock }: UserView) -> Self {
         Self {
             tenant_id: tenant_id.to_string(),
             user_id: subject.id.to_string(),
@@ -168,6 +171,7 @@ impl From<UserView> for proto::User {
             password_change_time: password_change_time.map(timestamp),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
+            soft_lock: lock.map(soft_lock),
         }
     }
 }

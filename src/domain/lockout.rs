@@ -214,7 +214,9 @@ mod tests {
             tally = next;
         }
         assert_eq!(tally.reserved, 5);
-        assert!(matches!(LOCKOUT.decide(&tally, NOW.plus(LAPSES_AFTER)), Decision::Allowed(next) if next.reserved == 1));
+        assert!(
+            matches!(LOCKOUT.decide(&tally, NOW.plus(LAPSES_AFTER)), Decision::Allowed(next) if next.reserved == 1)
+        );
     }
 
     #[test]

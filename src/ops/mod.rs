@@ -3,6 +3,7 @@
 //!
 //! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
 
+mod attempt;
 pub mod authenticate;
 pub mod bootstrap;
 pub mod caller;
@@ -10,6 +11,7 @@ mod data_keys;
 pub mod device;
 pub mod integration;
 mod journal;
+mod limit;
 mod secret;
 pub mod tenant;
 pub mod user;
@@ -19,7 +21,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use self::{data_keys::DataKeys, journal::Journal};
+use self::{attempt::Attempts, data_keys::DataKeys, journal::Journal, limit::Limits};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
@@ -28,9 +30,11 @@ use crate::{
         Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, Tenant, TenantRef,
         Timestamp, Uid,
     },
-    store::{SecretChange, Store, SubjectChange},
+    store::{Lockouts, SecretChange, Store, SubjectChange},
 };
 
+pub use attempt::SoftLock;
+pub use limit::{LimitOptions, Rate};
 pub use secret::{Settings, Source};
 
 /// How often a change that names no etag is decided anew when another came first.
@@ -46,6 +50,9 @@ pub struct Ops {
     entropy: Arc<dyn Entropy>,
     data_keys: Arc<DataKeys>,
     journal: Journal,
+    attempts: Attempts,
+    lockouts: Lockouts,
+    limits: Arc<Limits>,
 }
 
 impl fmt::Debug for Ops {
@@ -101,14 +108,19 @@ impl Ops {
         hasher: Hasher,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        limits: &LimitOptions,
     ) -> Self {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
         let journal = Journal::start(store.clone());
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal }
+        let lockouts = limits.lockouts();
+        let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
+        let limits = Arc::new(Limits::new(limits, &clock));
+        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
     }
 
-    /// Writes what is still to be recorded.
+    /// Gives back what attempts keep reserved, and writes what is still to be recorded.
     pub async fn close(&self) {
+        self.attempts.flush().await;
         self.journal.flush().await;
     }
 
@@ -139,6 +151,7 @@ impl Ops {
         let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
         let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
         let _ = call.scope.set(tenant.uid.clone());
+        self.limit_tenant(&tenant.uid)?;
         Ok(tenant)
     }
 

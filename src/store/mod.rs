@@ -26,6 +26,8 @@ use sea_orm::DatabaseConnection;
 
 use crate::domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid};
 
+pub use failure::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts};
+
 /// Where the database is and how it is used.
 #[derive(Clone)]
 pub struct StoreOptions {

@@ -153,7 +153,7 @@ const ERRORS: &[(&[R], u16, &str, &str)] = &[
     ),
     (&[R::SubjectDisabled], 400, "license_not_enabled", "license is not enabled"),
     (&[R::SubjectLocked], 400, "blacklisted", "the license user is blocked"),
-    (&[R::Overloaded], 429, "too_many_requests", "too many requests, try again later"),
+    (&[R::Overloaded, R::RateLimited], 429, "too_many_requests", "too many requests, try again later"),
 ];
 
 fn failed(failure: &Failure, bearer: bool) -> Error {

@@ -237,7 +237,7 @@ const ERRORS: &[(&[R], Body<'static>)] = &[
             "User not found or already removed. A new operation for the same resource is not required.",
         ),
     ),
-    (&[R::Overloaded], fixed(429, "TOO MANY REQUESTS", "The server is busy. Please try again later.")),
+    (&[R::Overloaded, R::RateLimited], fixed(429, "TOO MANY REQUESTS", "The server is busy. Please try again later.")),
 ];
 
 static INTERNAL: Body<'static> = fixed(500, "INTERNAL SERVER ERROR", "An internal server error has occurred.");
