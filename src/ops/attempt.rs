@@ -93,7 +93,7 @@ pub(super) struct Reservation {
     requests: mpsc::Sender<Request>,
     key: AttemptKey,
     lane: Arc<Lane>,
-    place: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
     seen: u32,
     stranger: bool,
     epoch: u64,
@@ -118,7 +118,8 @@ impl Attempts {
         let place = place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?;
         let (is_spare, epoch) = lane.take();
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
-        let reservation = Reservation { requests, key, lane, place, seen, stranger, epoch, is_settled: !is_spare };
+        let reservation =
+            Reservation { requests, key, lane, _place: place, seen, stranger, epoch, is_settled: !is_spare };
         if is_spare {
             return Ok(Attempt::Reserved(reservation));
         }

@@ -46,6 +46,7 @@ fn change(current: &str, new: &str) -> ChangePasswordRequest {
         subject: Some(change_password_request::Subject::UserId("ada".to_owned())),
         current_password: current.to_owned(),
         new_password: new.to_owned(),
+        source: String::new(),
     }
 }
 
@@ -54,6 +55,7 @@ async fn verifies(clients: &Clients, username: &str, password: &str) -> bool {
         tenant_id: "acme".to_owned(),
         subject: Some(verify_password_request::Subject::Username(username.to_owned())),
         password: password.to_owned(),
+        source: String::new(),
     };
     let answer = clients.clone().users.verify_password(request).await.unwrap().into_inner();
     assert_eq!(answer.verified, !answer.user_id.is_empty());

@@ -113,6 +113,7 @@ fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, E
         subject: Some(Subject::Username(username.to_owned())),
         current_password: password.to_owned(),
         new_password: new_password.to_owned(),
+        source: String::new(),
     })
 }
 

@@ -112,8 +112,13 @@ impl Route {
             }
             Operation::Change => {
                 let subject = Some(Subject::UserId(self.user_id));
-                let request =
-                    ChangePasswordRequest { tenant_id, subject, current_password: old_password, new_password };
+                let request = ChangePasswordRequest {
+                    tenant_id,
+                    subject,
+                    current_password: old_password,
+                    new_password,
+                    source: String::new(),
+                };
                 call.wait(client.change_password(call.request(request))).await.map(drop)
             }
         }
