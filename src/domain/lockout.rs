@@ -25,6 +25,9 @@ pub const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 /// A reservation that nobody settled is void by then: whoever made it is gone.
 pub const LAPSES_AFTER: Duration = Duration::from_mins(2);
 
+/// How far the clocks of replicas may lie apart.
+pub const SKEW: Duration = Duration::from_mins(1);
+
 /// How failures are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lockout {
@@ -76,14 +79,14 @@ impl Tally {
         self.reserved_until.max(failures.unwrap_or(self.reserved_until)).max(success.unwrap_or(self.reserved_until))
     }
 
-    /// Without what the time has taken away. What could not have been written yet comes of a clock that was ahead: it
-    /// blocks nobody.
+    /// Without what the time has taken away. What no replica could have written yet comes of a clock that was set back
+    /// since: it holds nobody up.
     fn at(mut self, now: Timestamp) -> Self {
         if self.failure_time.is_none_or(|time| now >= time.plus(FORGOTTEN_AFTER)) {
             self.failures = 0;
             self.blocked_until = None;
         }
-        if now >= self.reserved_until || self.reserved_until > now.plus(LAPSES_AFTER) {
+        if now >= self.reserved_until || self.reserved_until > now.plus(LAPSES_AFTER).plus(SKEW) {
             self.reserved = 0;
         }
         self
@@ -124,10 +127,10 @@ impl Lockout {
         DELAYS.get(step).map_or(self.longest, |seconds| Duration::from_secs(*seconds)).min(self.longest)
     }
 
-    /// The end of the delay in force. One that is further away than the longest was written by a clock that was ahead.
+    /// The end of the delay in force. One that is further away than the longest was written before the clock was set back.
     #[must_use]
     pub fn blocked_until(&self, tally: &Tally, now: Timestamp) -> Option<Timestamp> {
-        tally.at(now).blocked_until.filter(|until| now < *until && *until <= now.plus(self.longest))
+        tally.at(now).blocked_until.filter(|until| now < *until && *until <= now.plus(self.longest).plus(SKEW))
     }
 
     /// Failures that count now.
@@ -231,6 +234,15 @@ mod tests {
     }
 
     #[test]
+    fn replicas_whose_clocks_differ_a_little_see_the_same() {
+        let ahead = NOW.plus(SKEW);
+        let Decision::Allowed(tally) = LOCKOUT.decide(&Tally::NEW, ahead) else { panic!("nothing was tried") };
+        let Decision::Allowed(tally) = LOCKOUT.decide(&tally, NOW) else { panic!("one was") };
+        assert_eq!(tally.reserved, 2);
+        assert!(matches!(LOCKOUT.decide(&failed(99, ahead), NOW), Decision::Blocked(_)));
+    }
+
+    #[test]
     fn a_clock_that_was_ahead_blocks_nobody() {
         let tally = failed(20, NOW.plus(Duration::from_hours(400 * 24)));
         let Decision::Allowed(next) = LOCKOUT.decide(&tally, NOW) else { panic!("blocked by the future") };
@@ -271,7 +283,7 @@ mod tests {
             lockout in lockouts(), tally in tallies(), now in any::<i64>().prop_map(Timestamp::from_micros),
         ) {
             if let Decision::Blocked(until) = lockout.decide(&tally, now) {
-                prop_assert!(now < until && until <= now.plus(lockout.longest));
+                prop_assert!(now < until && until <= now.plus(lockout.longest).plus(SKEW));
                 prop_assert!(!matches!(lockout.decide(&tally, until), Decision::Blocked(_)));
             }
             for outcome in [Outcome::Right { seen: 1 }, Outcome::Wrong, Outcome::Void] {

@@ -40,7 +40,7 @@ pub(crate) const START: i64 = 1_767_225_600;
 
 /// A clock that stands until it is set.
 #[derive(Debug)]
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock(pub(crate) AtomicI64);
 
 impl TestClock {
     /// Seconds since the epoch.
@@ -50,6 +50,12 @@ impl TestClock {
 
     pub(crate) fn advance(&self, duration: Duration) {
         self.0.fetch_add(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl TestClock {
+    pub(crate) fn set_back(&self, duration: Duration) {
+        self.0.fetch_sub(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
     }
 }
 

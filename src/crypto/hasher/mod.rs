@@ -166,6 +166,12 @@ impl Hasher {
         Ok(if known && equal { Verdict::Match { outdated } } else { Verdict::Mismatch })
     }
 
+    /// Jobs that were done since the start.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.0.pool.completed()
+    }
+
     /// Jobs that wait at this moment.
     #[must_use]
     pub fn queued(&self) -> usize {

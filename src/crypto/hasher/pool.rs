@@ -38,6 +38,7 @@ struct State {
     waiting: VecDeque<Job>,
     busy: usize,
     closed: bool,
+    completed: u64,
     /// How long a job takes, smoothed.
     service: Duration,
 }
@@ -50,7 +51,7 @@ struct Job {
 impl Pool {
     /// Starts the threads, each with `blocks` of memory. `service` is what a job is expected to take until one did.
     pub(super) fn start(options: &HasherOptions, blocks: usize, service: Duration) -> Result<Self, String> {
-        let state = State { waiting: VecDeque::new(), busy: 0, closed: false, service };
+        let state = State { waiting: VecDeque::new(), busy: 0, closed: false, completed: 0, service };
         let pool = Self(Arc::new(Shared {
             threads: options.threads,
             queue: options.queue,
@@ -72,6 +73,11 @@ impl Pool {
     /// Does one job, or refuses it at once. Given up before its turn, it is not done.
     pub(super) async fn run(&self, work: Work) -> Result<Tag> {
         self.admit(work)?.await.unwrap_or_else(|gone| Err(Error::internal(gone)))
+    }
+
+    /// Jobs that were done.
+    pub(super) fn completed(&self) -> u64 {
+        self.0.lock().completed
     }
 
     /// Jobs that wait.
@@ -162,6 +168,7 @@ fn work_until_closed(shared: &Shared, mut memory: Zeroizing<Vec<Block>>) {
         let (took, outcome) = measure(job.work, &mut memory);
         state = shared.lock();
         state.busy -= 1;
+        state.completed += 1;
         state.service = (state.service * 7 + took) / 8;
         drop(state);
         match outcome {
