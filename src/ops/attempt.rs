@@ -378,7 +378,10 @@ impl Ops {
         let detail = match reservation.settle(outcome).await? {
             AttemptAnswer::Began(_until) => "begins",
             AttemptAnswer::Ended => "ends by a success",
-            _ => return Ok(()),
+            AttemptAnswer::Settled
+            | AttemptAnswer::Reserved { .. }
+            | AttemptAnswer::Busy
+            | AttemptAnswer::Blocked(_) => return Ok(()),
         };
         if let Some(subject) = found {
             self.record_soft_lock(call, kind, subject, detail).await;

@@ -85,7 +85,7 @@ impl Ops {
     /// Rate limited, with a time to retry.
     pub fn limit_caller(&self, caller: &Caller) -> Result<()> {
         match &self.limits.caller {
-            Some(buckets) => buckets.take(format!("{} {}", caller.tenant_uid, caller.id)),
+            Some(buckets) => buckets.take(&format!("{} {}", caller.tenant_uid, caller.id)),
             None => Ok(()),
         }
     }
@@ -93,7 +93,7 @@ impl Ops {
     /// Takes a call about this tenant.
     pub(super) fn limit_tenant(&self, tenant: &Uid) -> Result<()> {
         match &self.limits.tenant {
-            Some(buckets) => buckets.take(tenant.to_string()),
+            Some(buckets) => buckets.take(tenant.as_str()),
             None => Ok(()),
         }
     }
@@ -101,7 +101,7 @@ impl Ops {
     /// Takes a check or change of a subject's password, by whatever name it was asked for.
     pub(super) fn limit_target(&self, tenant: &Uid, kind: SubjectKind, name: &str) -> Result<()> {
         match &self.limits.target {
-            Some(buckets) => buckets.take(format!("{tenant} {} {name}", kind.as_str())),
+            Some(buckets) => buckets.take(&format!("{tenant} {} {name}", kind.as_str())),
             None => Ok(()),
         }
     }
@@ -124,11 +124,11 @@ impl Buckets {
         Some(Self { limiter, clock, what, questions: AtomicU32::new(0) })
     }
 
-    fn take(&self, key: String) -> Result<()> {
+    fn take(&self, key: &str) -> Result<()> {
         if self.questions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIDY_EVERY) {
             self.limiter.retain_recent();
         }
-        self.limiter.check_key(&key).map_err(|not_until| {
+        self.limiter.check_key(&key.to_owned()).map_err(|not_until| {
             let wait = not_until.wait_time_from(clock::Clock::now(&self.clock)).max(SHORTEST_RETRY);
             Error::new(Reason::RateLimited, format!("too many calls {}; try again later", self.what)).retry_after(wait)
         })

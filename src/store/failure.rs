@@ -1,8 +1,6 @@
 //! Tallies of failed attempts, shared by all replicas. What is read is locked and written under its revision, so that of
 //! two who decide on the same tally one decides anew; the tally of strangers comes first, so that nobody waits in a ring.
 
-use std::num::TryFromIntError;
-
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _,
@@ -337,8 +335,7 @@ fn raced() -> Failure {
 }
 
 fn tally(row: &Model) -> Tally {
-    let count =
-        |number: i64| number.try_into().unwrap_or_else(|_: TryFromIntError| if number < 0 { 0 } else { u32::MAX });
+    let count = |number: i64| u32::try_from(number.clamp(0, i64::from(u32::MAX))).unwrap_or(u32::MAX);
     Tally {
         failures: count(row.failures),
         reserved: count(row.reserved),

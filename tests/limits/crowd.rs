@@ -7,7 +7,8 @@ use crate::site::{RIGHT, Replica, Site, WRONG};
 /// How many of so many at once, spread over the replicas, are told that they are right.
 async fn at_once(replicas: &[Replica], count: usize, password: &'static str, from: &'static str) -> usize {
     let mut calls = JoinSet::new();
-    for replica in replicas.iter().cycle().take(count).cloned() {
+    for replica in replicas.iter().cycle().take(count) {
+        let replica = replica.clone();
         calls.spawn(async move { replica.user("ada", password, from).await.unwrap() });
     }
     calls.join_all().await.into_iter().filter(|verified| *verified).count()

@@ -15,6 +15,7 @@ use crate::{
     site::{RIGHT, Site, WRONG},
 };
 
+const NEW: &str = "a new and long enough phrase";
 const HOME: &str = "192.0.2.1";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +75,7 @@ async fn a_clock_that_is_set_back_locks_nobody_out() {
         site.pass(900);
     }
     assert!(!replica.device("d1", WRONG, HOME).await);
-    site.clock.set_back(Duration::from_secs(400 * 24 * 3_600));
+    site.clock.set_back(Duration::from_hours(400 * 24));
     assert!(replica.device("d1", RIGHT, HOME).await);
 }
 
@@ -168,7 +169,7 @@ async fn an_administrator_sees_a_soft_lock_and_ends_it_by_a_reset() {
         &audit,
         sea_orm::Statement::from_string(
             sea_orm::DbBackend::Sqlite,
-            "SELECT target_id, detail FROM audit WHERE action = 'UserService/VerifyPassword#softLock' ORDER BY uid",
+            "SELECT target_id, detail FROM audit WHERE action = 'UserService/VerifyPassword#softLock' ORDER BY time",
         ),
     );
     let rows = rows.await.unwrap();
@@ -201,7 +202,6 @@ async fn only_failures_of_the_password_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_current_passwords_count_and_a_right_one_that_comes_too_early_is_wrong() {
     let (rekey, clients) = rekey().await;
-    const NEW: &str = "a new and long enough phrase";
     for _ in 0..5 {
         assert_eq!(reason(&change(&clients, WRONG, NEW).await.unwrap_err()), "CURRENT_PASSWORD_MISMATCH");
     }
