@@ -149,6 +149,7 @@ async fn requests(values: &Values) {
         subject: Some(change_password_request::Subject::Username(values["LICENSESPRING_USERNAME"].clone())),
         current_password: password.clone(),
         new_password: password.clone(),
+        source: String::new(),
     };
     let grpc = time(async || {
         users.clone().change_password(with_token(values, message.clone())).await.unwrap();

@@ -20,7 +20,7 @@ use crate::{
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
     metrics::{Calls, Endpoint, Kind, Text},
-    ops::Ops,
+    ops::{LimitOptions, Ops},
     store::{Store, StoreOptions},
 };
 
@@ -43,6 +43,8 @@ pub struct ServiceOptions {
     pub keyring_file: PathBuf,
     /// How much to hash at once.
     pub hasher: HasherOptions,
+    /// What callers and guessers are held to.
+    pub limits: LimitOptions,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Whether the reflection services (v1 and v1alpha) are offered.
@@ -241,7 +243,7 @@ async fn build(
             missing.join(", "),
         )));
     }
-    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy);
+    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy, &options.limits);
     Ok((store, ops, hasher))
 }
 

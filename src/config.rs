@@ -20,7 +20,9 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use crate::{
     app::{ServiceOptions, StartError},
     crypto::HasherOptions,
+    domain::{Lockout, lockout::MAX_DELAY},
     gateway::GatewayOptions,
+    ops::{LimitOptions, Rate},
     store::StoreOptions,
 };
 
@@ -52,6 +54,7 @@ pub struct Config {
     gateway: Gateway,
     hashing: Hashing,
     metrics: Metrics,
+    limits: Limits,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -111,6 +114,36 @@ struct Metrics {
 impl Metrics {
     fn address(&self) -> Result<Option<SocketAddr>, AddrParseError> {
         if self.listen.is_empty() { Ok(None) } else { self.listen.parse().map(Some) }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Limits {
+    free_failures: u32,
+    stranger_failures: u32,
+    longest_delay_s: u64,
+    caller_per_second: u32,
+    caller_burst: u32,
+    tenant_per_second: u32,
+    tenant_burst: u32,
+    target_per_second: u32,
+    target_burst: u32,
+}
+
+impl Limits {
+    fn options(&self) -> LimitOptions {
+        let longest = Duration::from_secs(self.longest_delay_s);
+        LimitOptions {
+            source: Lockout { free: self.free_failures, longest },
+            strangers: Lockout { free: self.stranger_failures, longest },
+            caller: Rate { per_second: self.caller_per_second, burst: self.caller_burst },
+            tenant: Rate { per_second: self.tenant_per_second, burst: self.tenant_burst },
+            target: Rate { per_second: self.target_per_second, burst: self.target_burst },
+        }
+    }
+
+    fn bursts(&self) -> [u32; 3] {
+        [self.caller_burst, self.tenant_burst, self.target_burst]
     }
 }
 
@@ -179,6 +212,7 @@ impl Config {
                 iterations: self.hashing.iterations,
                 parallelism: self.hashing.parallelism,
             },
+            limits: self.limits.options(),
             listen: tls.listen,
             reflection: tls.reflection,
             tls: is_set(&tls.tls_key_file).then(|| (tls.tls_certificate_file.clone(), tls.tls_key_file.clone())),
@@ -288,6 +322,17 @@ impl Config {
             ),
             Err(_) => ask(false, "metrics.listen must be an address such as 127.0.0.1:9464, or empty"),
         }
+        let limits = &self.limits;
+        ask((1..=100).contains(&limits.free_failures), "limits.free_failures must be 1 to 100");
+        ask(
+            (limits.free_failures..=1_000).contains(&limits.stranger_failures),
+            "limits.stranger_failures must be at least limits.free_failures, and at most 1000",
+        );
+        ask(
+            (1..=MAX_DELAY.as_secs()).contains(&limits.longest_delay_s),
+            "limits.longest_delay_s must be 1 to 3600: longer would lock owners out",
+        );
+        ask(!limits.bursts().contains(&0), "limits.*_burst must be at least 1; a rate of 0 a second means no limit");
         if let Err(cause) = crate::telemetry::check(&self.log.level) {
             ask(false, &format!("log.level: {cause}"));
         }

@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status};
 use super::error;
 use crate::{
     domain::{Error, Password, Result, SubjectState, Timestamp},
-    ops::Call,
+    ops::{Call, SoftLock},
     proto,
 };
 
@@ -48,6 +48,10 @@ pub(super) fn secret_text(password: &Password) -> String {
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.micros().rem_euclid(1_000_000) * 1_000;
     prost_types::Timestamp { seconds: time.seconds(), nanos: i32::try_from(nanos).unwrap_or_default() }
+}
+
+pub(super) fn soft_lock(lock: SoftLock) -> proto::SoftLock {
+    proto::SoftLock { blocked_until: lock.blocked_until.map(timestamp), failures: lock.failures }
 }
 
 pub(super) fn state(state: SubjectState) -> proto::SubjectState {

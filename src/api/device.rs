@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp, unless_overloaded},
+    answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
     validate::{ByIdOrLogin, Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
@@ -143,10 +143,11 @@ impl DeviceService for DeviceApi {
             });
             let device = fields.subject("device_id", subject);
             let password = fields.password("password", request.password);
-            let (Some(tenant), Some(device), Some(password)) = (tenant, device, password) else {
+            let from = fields.from(request.source);
+            let (Some(tenant), Some(device), Some(password), Some(from)) = (tenant, device, password, from) else {
                 return Err(fields.error());
             };
-            let verify = VerifyAuthentication { tenant, device, password };
+            let verify = VerifyAuthentication { tenant, device, password, from };
             let verified = self.ops.verify_authentication(call, verify).await?;
             Ok(VerifyAuthenticationResponse {
                 verified: verified.is_some(),
@@ -170,7 +171,13 @@ impl DeviceService for DeviceApi {
                 });
                 let device = fields.subject_in(path, "device_id", subject);
                 let password = fields.password(&format!("{path}password"), check.password);
-                Some(VerifyAuthentication { tenant: tenant.clone()?, device: device?, password: password? })
+                let from = fields.from_in(path, check.source);
+                Some(VerifyAuthentication {
+                    tenant: tenant.clone()?,
+                    device: device?,
+                    password: password?,
+                    from: from?,
+                })
             });
             let (Some(_), Some(checks)) = (&tenant, checks) else { return Err(fields.error()) };
             let outcomes = self.ops.verify_authentications(call, checks).await;
@@ -193,7 +200,7 @@ fn authentication(user_name: Option<String>, password: Option<&Password>) -> Dev
 }
 
 impl From<DeviceView> for proto::Device {
-    fn from(DeviceView { tenant_id, subject }: DeviceView) -> Self {
+    fn from(DeviceView { tenant_id, subject, soft_lock: lock }: DeviceView) -> Self {
         Self {
             tenant_id: tenant_id.to_string(),
             device_id: subject.id.to_string(),
@@ -202,6 +209,7 @@ impl From<DeviceView> for proto::Device {
             state: state(subject.state).into(),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
+            soft_lock: lock.map(soft_lock),
         }
     }
 }

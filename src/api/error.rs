@@ -50,6 +50,7 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::EtagMismatch => (Aborted, "ETAG_MISMATCH"),
         Reason::ConcurrentChange => (Aborted, "CONCURRENT_CHANGE"),
         Reason::Overloaded => (ResourceExhausted, "OVERLOADED"),
+        Reason::RateLimited => (ResourceExhausted, "RATE_LIMITED"),
         Reason::StoreUnavailable => (Unavailable, "STORE_UNAVAILABLE"),
         Reason::OutcomeUnknown => (Unknown, "OUTCOME_UNKNOWN"),
         Reason::Internal => (Internal, "INTERNAL"),
@@ -110,7 +111,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 34] = [
+    const ALL: [Reason; 35] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
@@ -142,6 +143,7 @@ mod tests {
         Reason::EtagMismatch,
         Reason::ConcurrentChange,
         Reason::Overloaded,
+        Reason::RateLimited,
         Reason::StoreUnavailable,
         Reason::OutcomeUnknown,
         Reason::Internal,

@@ -1,4 +1,5 @@
-//! What every call passes before its handler: a request id, a place among the running calls, a caller, a permission.
+//! What every call passes before its handler: a request id, a place among the running calls, a caller, its rate, a
+//! permission.
 //!
 //! `UNAUTHENTICATED` comes before `PERMISSION_DENIED`, and both before anybody looks at the message.
 
@@ -140,6 +141,7 @@ async fn let_in(ops: &Ops, headers: &HeaderMap, rule: &'static rules::Rule, requ
     )?;
     let caller = ops.authenticate(credential).await?;
     tracing::debug!(caller = caller.name(), "authenticated");
+    ops.limit_caller(&caller)?;
     let mut call = ops.authorise(&caller, rule.access, None, &rule.action, request_id).await?;
     call.deadline = headers.get("grpc-timeout").and_then(|value| deadline(value.to_str().ok()?));
     Ok(call)

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp, unless_overloaded},
+    answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
     import,
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
@@ -125,10 +125,12 @@ impl UserService for UserApi {
             let user = fields.subject("user_id", subject);
             let current = fields.password("current_password", request.current_password);
             let new = fields.password("new_password", request.new_password);
-            let (Some(tenant), Some(user), Some(current), Some(new)) = (tenant, user, current, new) else {
+            let from = fields.from(request.source);
+            let (Some(tenant), Some(user), Some(current), Some(new), Some(from)) = (tenant, user, current, new, from)
+            else {
                 return Err(fields.error());
             };
-            let user = self.ops.change_password(call, ChangePassword { tenant, user, current, new }).await?;
+            let user = self.ops.change_password(call, ChangePassword { tenant, user, current, new, from }).await?;
             Ok(ChangePasswordResponse { user: Some(user.into()) })
         })
         .await
@@ -147,10 +149,11 @@ impl UserService for UserApi {
             });
             let user = fields.subject("user_id", subject);
             let password = fields.password("password", request.password);
-            let (Some(tenant), Some(user), Some(password)) = (tenant, user, password) else {
+            let from = fields.from(request.source);
+            let (Some(tenant), Some(user), Some(password), Some(from)) = (tenant, user, password, from) else {
                 return Err(fields.error());
             };
-            let verified = self.ops.verify_password(call, VerifyPassword { tenant, user, password }).await?;
+            let verified = self.ops.verify_password(call, VerifyPassword { tenant, user, password, from }).await?;
             Ok(VerifyPasswordResponse {
                 verified: verified.is_some(),
                 user_id: verified.map(|id| id.to_string()).unwrap_or_default(),
@@ -173,7 +176,8 @@ impl UserService for UserApi {
                 });
                 let user = fields.subject_in(path, "user_id", subject);
                 let password = fields.password(&format!("{path}password"), check.password);
-                Some(VerifyPassword { tenant: tenant.clone()?, user: user?, password: password? })
+                let from = fields.from_in(path, check.source);
+                Some(VerifyPassword { tenant: tenant.clone()?, user: user?, password: password?, from: from? })
             });
             let (Some(_), Some(checks)) = (&tenant, checks) else { return Err(fields.error()) };
             let outcomes = self.ops.verify_passwords(call, checks).await;
@@ -205,7 +209,7 @@ impl UserService for UserApi {
 }
 
 impl From<UserView> for proto::User {
-    fn from(UserView { tenant_id, subject, password_change_time }: UserView) -> Self {
+    fn from(UserView { tenant_id, subject, password_change_time, soft_lock: lock }: UserView) -> Self {
         Self {
             tenant_id: tenant_id.to_string(),
             user_id: subject.id.to_string(),
@@ -215,6 +219,7 @@ impl From<UserView> for proto::User {
             password_change_time: password_change_time.map(timestamp),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
+            soft_lock: lock.map(soft_lock),
         }
     }
 }

@@ -19,6 +19,8 @@ const MAX_SETTING_LENGTH: usize = 1_024;
 
 /// The most checks of a batch.
 const MAX_CHECKS: usize = 100;
+/// The most characters of where an attempt comes from.
+const MAX_SOURCE: usize = 128;
 
 /// The most characters of a reveal's purpose.
 pub(super) const MAX_PURPOSE: usize = 256;
@@ -105,6 +107,21 @@ impl Fields {
             return Some(value);
         }
         self.refuse("api_key", "must be 8 to 128 of A-Z a-z 0-9 . _ ~ -")
+    }
+
+    /// Where an attempt comes from: printing ASCII, at most 128 of it; nowhere in particular where empty.
+    #[expect(clippy::option_option, reason = "not valid, or valid and absent")]
+    pub(super) fn from(&mut self, value: String) -> Option<Option<String>> {
+        self.from_in("", value)
+    }
+
+    /// The same, below a path such as `checks[3].`.
+    #[expect(clippy::option_option, reason = "not valid, or valid and absent")]
+    pub(super) fn from_in(&mut self, path: &str, value: String) -> Option<Option<String>> {
+        if value.is_empty() {
+            return Some(None);
+        }
+        self.printing(&format!("{path}source"), &value, 1, MAX_SOURCE).map(|()| Some(value))
     }
 
     pub(super) fn password(&mut self, field: &str, value: String) -> Option<Password> {

@@ -44,6 +44,7 @@ pub enum Reason {
     EtagMismatch,
     ConcurrentChange,
     Overloaded,
+    RateLimited,
     StoreUnavailable,
     OutcomeUnknown,
     Internal,

@@ -68,6 +68,17 @@ pub enum SubjectRef {
     Login(String),
 }
 
+impl SubjectRef {
+    /// The id or login.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Id(id) => id.as_str(),
+            Self::Login(login) => login,
+        }
+    }
+}
+
 /// What only some kinds have; kept as JSON. Never a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

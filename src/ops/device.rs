@@ -1,12 +1,12 @@
 //! Devices and what they sign in with.
 
-use super::{Call, Ops, name_field, not_found, secret::Source};
+use super::{Call, Ops, SoftLock, name_field, not_found, secret::Source};
 use crate::{
-    audit::{Outcome, Target},
+    audit::{Outcome as Ending, Target},
     crypto::same_password,
     domain::{
         Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
-        TenantRef,
+        TenantRef, lockout::Outcome,
     },
     store::SecretChange,
 };
@@ -20,6 +20,8 @@ pub struct DeviceView {
     pub tenant_id: ResourceId,
     /// What.
     pub subject: Subject,
+    /// Failed attempts; read where the device was asked for.
+    pub soft_lock: Option<SoftLock>,
 }
 
 /// A device to be made.
@@ -61,6 +63,8 @@ pub struct VerifyAuthentication {
     pub device: SubjectRef,
     /// The password.
     pub password: Password,
+    /// Where the attempt comes from, as far as the caller tells.
+    pub from: Option<String>,
 }
 
 impl Ops {
@@ -79,10 +83,10 @@ impl Ops {
             let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context)?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let secret = self.keep_password(&key, &subject, 1, now, &password)?;
-            let record = call.record(self, target, Outcome::Succeeded, None, String::new());
+            let record = call.record(self, target, Ending::Succeeded, None, String::new());
             let stored = self.store.insert_subject(subject.clone(), vec![secret], record).await;
             stored.map_err(|error| name_field(error, &[("id", "device_id"), ("login", "user_name")]))?;
-            Ok((DeviceView { tenant_id: tenant.id, subject }, password))
+            Ok((DeviceView { tenant_id: tenant.id, subject, soft_lock: None }, password))
         })
         .await
     }
@@ -94,7 +98,9 @@ impl Ops {
     pub async fn get_device(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<DeviceView> {
         let tenant = self.tenant(call, tenant).await?;
         let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
-        Ok(DeviceView { tenant_id: tenant.id, subject: subject.ok_or_else(|| not_found(KIND))? })
+        let subject = subject.ok_or_else(|| not_found(KIND))?;
+        let soft_lock = self.soft_lock(&subject).await?;
+        Ok(DeviceView { tenant_id: tenant.id, subject, soft_lock })
     }
 
     /// Sets user name, password or both. The password is returned where it is new, or was asked for.
@@ -114,12 +120,14 @@ impl Ops {
                 call.grant.also(Permission::REVEAL_DEVICE)?;
             }
             let tenant = self.tenant(call, &request.tenant).await?;
+            self.limit_target(&tenant.uid, KIND, request.device_id.as_str())?;
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.device_id)).await?;
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
             let policy = &tenant.settings.device_policy;
             let new = request.source.map(|source| self.decide(policy, source, &context)).transpose()?;
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
+            let was_locked = new.is_some() && self.is_soft_locked(&subject).await?;
 
             let shown = match &new {
                 Some((password, _)) => Some(password.clone()),
@@ -151,7 +159,10 @@ impl Ops {
                 self.change(call, subject, request.etag.as_deref(), detail, plan).await
             };
             let subject = changed.map_err(|error| name_field(error, &[("login", "user_name")]))?;
-            Ok((DeviceView { tenant_id: tenant.id, subject }, shown))
+            if was_locked {
+                self.record_soft_lock(call, KIND, &subject, "ends by a reset").await;
+            }
+            Ok((DeviceView { tenant_id: tenant.id, subject, soft_lock: None }, shown))
         })
         .await
     }
@@ -174,31 +185,41 @@ impl Ops {
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
             let password = self.open_password(&subject, &secrets).await?;
             let password = password.ok_or_else(|| Error::new(Reason::SecretNotSet, "the device has no password"))?;
-            self.store.append_records(vec![call.record(self, target, Outcome::Succeeded, None, purpose)]).await?;
+            self.store.append_records(vec![call.record(self, target, Ending::Succeeded, None, purpose)]).await?;
             Ok((subject, password))
         })
         .await
     }
 
-    /// Checks a device's password: its id where it is right. Unknown and wrong look the same.
+    /// Checks a device's password: its id where it is right. Unknown, wrong and a source that has to wait look the same.
     ///
     /// # Errors
-    /// Tenant not found.
+    /// Tenant not found; rate limited; overloaded.
     pub async fn verify_authentication(
         &self,
         call: &Call,
         request: VerifyAuthentication,
     ) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
+        self.limit_target(&tenant.uid, KIND, request.device.as_str())?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_password(subject, secrets).await?,
             None => None,
         };
-        let same = same_password(kept.as_ref(), &request.password);
+        let asked = found.as_ref().map(|(subject, _)| subject);
+        let attempt = self.attempt(call, &tenant, (KIND, &request.device), asked, request.from.as_deref()).await?;
+        let detail = attempt.detail();
+        let same = same_password(attempt.admit(kept).as_ref(), &request.password);
+        let outcome = match asked {
+            Some(device) if same && device.state == SubjectState::Active => Outcome::Right { seen: 0 },
+            Some(_) if same => Outcome::Void,
+            Some(_) | None => Outcome::Wrong,
+        };
+        self.settle(call, KIND, asked, attempt, outcome).await?;
         let active = found.map(|(subject, _)| subject).filter(|subject| subject.state == SubjectState::Active);
         let verified = active.filter(|_| same).map(|subject| subject.id);
-        self.record_check(call, KIND, &request.device, verified.is_some()).await;
+        self.record_check(call, KIND, &request.device, verified.is_some(), detail).await;
         Ok(verified)
     }
 }

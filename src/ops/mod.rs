@@ -3,6 +3,7 @@
 //!
 //! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
 
+mod attempt;
 pub mod authenticate;
 mod batch;
 pub mod bootstrap;
@@ -12,6 +13,7 @@ pub mod device;
 pub mod import;
 pub mod integration;
 mod journal;
+mod limit;
 mod secret;
 pub mod tenant;
 pub mod user;
@@ -22,7 +24,7 @@ use std::{
     time::Instant,
 };
 
-use self::{data_keys::DataKeys, journal::Journal};
+use self::{attempt::Attempts, data_keys::DataKeys, journal::Journal, limit::Limits};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
@@ -31,9 +33,11 @@ use crate::{
         Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
     },
-    store::{SecretChange, Store, SubjectChange},
+    store::{Lockouts, SecretChange, Store, SubjectChange},
 };
 
+pub use attempt::SoftLock;
+pub use limit::{LimitOptions, Rate};
 pub use secret::{Settings, Source};
 
 /// How often a change that names no etag is decided anew when another came first.
@@ -49,6 +53,9 @@ pub struct Ops {
     entropy: Arc<dyn Entropy>,
     data_keys: Arc<DataKeys>,
     journal: Journal,
+    attempts: Attempts,
+    lockouts: Lockouts,
+    limits: Arc<Limits>,
 }
 
 impl fmt::Debug for Ops {
@@ -111,14 +118,19 @@ impl Ops {
         hasher: Hasher,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        limits: &LimitOptions,
     ) -> Self {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
         let journal = Journal::start(store.clone());
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal }
+        let lockouts = limits.lockouts();
+        let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
+        let limits = Arc::new(Limits::new(limits, &clock));
+        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
     }
 
-    /// Writes what is still to be recorded.
+    /// Gives back what attempts keep reserved, and writes what is still to be recorded.
     pub async fn close(&self) {
+        self.attempts.flush().await;
         self.journal.flush().await;
     }
 
@@ -172,6 +184,7 @@ impl Ops {
         let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
         let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
         let _ = call.scope.set(tenant.uid.clone());
+        self.limit_tenant(&tenant.uid)?;
         Ok(tenant)
     }
 

@@ -1,7 +1,7 @@
 //! Users and their passwords.
 
 use super::{
-    Call, Ops, name_field, not_found,
+    Call, Ops, SoftLock, name_field, not_found,
     secret::{Source, in_force, place},
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     crypto::{Turn, Verdict},
     domain::{
         Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
-        Tenant, TenantRef, Timestamp,
+        Tenant, TenantRef, Timestamp, lockout::Outcome as AttemptOutcome,
     },
     store::SecretChange,
 };
@@ -25,6 +25,8 @@ pub struct UserView {
     pub subject: Subject,
     /// When the password was last set.
     pub password_change_time: Option<Timestamp>,
+    /// Failed attempts; read for an administrator alone.
+    pub soft_lock: Option<SoftLock>,
 }
 
 /// A user to be made.
@@ -66,6 +68,8 @@ pub struct ChangePassword {
     pub current: Password,
     /// The one to be.
     pub new: Password,
+    /// Where the attempt comes from, as far as the caller tells.
+    pub from: Option<String>,
 }
 
 /// A password to be checked.
@@ -77,6 +81,8 @@ pub struct VerifyPassword {
     pub user: SubjectRef,
     /// The password.
     pub password: Password,
+    /// Where the attempt comes from, as far as the caller tells.
+    pub from: Option<String>,
 }
 
 impl Ops {
@@ -106,6 +112,7 @@ impl Ops {
                 tenant_id: tenant.id,
                 subject: subject.clone(),
                 password_change_time: secrets.first().map(|secret| secret.create_time),
+                soft_lock: None,
             };
             let detail = if secrets.is_empty() { "without password" } else { "with password" };
             let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
@@ -125,7 +132,9 @@ impl Ops {
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
         let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
         let password_change_time = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.create_time);
-        Ok(UserView { tenant_id: tenant.id, subject, password_change_time })
+        // How strangers fare is not for the user, whose own token may be in one's hands.
+        let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&subject).await? } else { None };
+        Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock })
     }
 
     /// Sets a password for an administrator. It is returned where it was made here.
@@ -137,12 +146,14 @@ impl Ops {
         self.audited(call, target, async {
             call.grant.about(Some(request.user_id.as_str()))?;
             let tenant = self.tenant(call, &request.tenant).await?;
+            self.limit_target(&tenant.uid, KIND, request.user_id.as_str())?;
             let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
             let login = found.as_ref().and_then(|subject| subject.login.as_deref());
             let (password, made) =
                 self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
             let subject = found.ok_or_else(|| not_found(KIND))?;
             super::check_etag(&subject, request.etag.as_deref())?;
+            let was_locked = self.is_soft_locked(&subject).await?;
 
             let generated = made.then(|| password.clone());
             let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
@@ -153,14 +164,17 @@ impl Ops {
             };
             let detail = if made { "generated" } else { "given" };
             let subject = self.change(call, subject, request.etag.as_deref(), detail, plan).await?;
+            if was_locked {
+                self.record_soft_lock(call, KIND, &subject, "ends by a reset").await;
+            }
             let password_change_time = Some(subject.update_time);
-            Ok((UserView { tenant_id: tenant.id, subject, password_change_time }, generated))
+            Ok((UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None }, generated))
         })
         .await
     }
 
     /// Changes a password for its owner. Asked by name, an unknown user is answered like a wrong password, and costs the
-    /// same; a disabled or locked one is told so only when the password was right.
+    /// same, and so is a source that has to wait; a disabled or locked user is told so only when the password was right.
     ///
     /// # Errors
     /// Not own subject; tenant not found; change password not allowed; policy violated; user not found (asked by id);
@@ -170,9 +184,10 @@ impl Ops {
             SubjectRef::Id(id) => (id.to_string(), Some(id.to_string())),
             SubjectRef::Login(login) => (login.clone(), None),
         };
-        self.audited(call, Target::Subject(KIND, target), async {
+        self.audited(call, Target::Subject(KIND, target.clone()), async {
             call.grant.about(asked_id.as_deref())?;
             let tenant = self.tenant(call, &request.tenant).await?;
+            self.limit_target(&tenant.uid, KIND, &target)?;
             if !tenant.settings.change_password_allowed {
                 let message = "the tenant does not let users change their own passwords";
                 return Err(Error::new(Reason::ChangePasswordNotAllowed, message));
@@ -187,9 +202,11 @@ impl Ops {
 
             let mismatch = || Error::new(Reason::CurrentPasswordMismatch, "the current password is not right");
             let stored = self.verifier(&tenant, found.as_ref()).await?;
-            let Verdict::Match { .. } = self.hasher.verify(call.turn(&tenant), request.current, stored).await? else {
-                return Err(mismatch());
-            };
+            let asked = found.as_ref().map(|(subject, _)| subject);
+            let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
+            let verdict = self.hasher.verify(call.turn(&tenant), request.current, attempt.admit(stored)).await?;
+            self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
+            let Verdict::Match { .. } = verdict else { return Err(mismatch()) };
             let (subject, _) = found.ok_or_else(mismatch)?;
             match subject.state {
                 SubjectState::Active => {}
@@ -206,21 +223,27 @@ impl Ops {
             // Once only: the proof was of the password that was in force then.
             let subject = self.try_change(call, &subject, "by its owner", plan).await?;
             let password_change_time = Some(subject.update_time);
-            Ok(UserView { tenant_id: tenant.id, subject, password_change_time })
+            Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None })
         })
         .await
     }
 
-    /// Checks a password: the user's id where it is right. Unknown, wrong, disabled and locked cost and look the same.
+    /// Checks a password: the user's id where it is right. Unknown, wrong, disabled, locked and a source that has to wait
+    /// cost and look the same.
     ///
     /// # Errors
-    /// Tenant not found; overloaded.
+    /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
+        self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
         self.hasher.check(call.turn(&tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(&tenant, found.as_ref()).await?;
-        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), stored).await?;
+        let asked = found.as_ref().map(|(subject, _)| subject);
+        let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
+        let detail = attempt.detail();
+        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await?;
+        self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
             (Verdict::Match { outdated }, Some((subject, secrets))) => {
@@ -232,18 +255,22 @@ impl Ops {
             }
             (Verdict::Match { .. } | Verdict::Mismatch, _) => None,
         };
-        self.record_check(call, KIND, &request.user, verified.is_some()).await;
+        self.record_check(call, KIND, &request.user, verified.is_some(), detail).await;
         Ok(verified)
     }
 
     /// Records a check that showed or changed nothing.
-    pub(super) async fn record_check(&self, call: &Call, kind: SubjectKind, asked: &SubjectRef, verified: bool) {
-        let target = match asked {
-            SubjectRef::Id(id) => Target::Subject(kind, id.to_string()),
-            SubjectRef::Login(login) => Target::Subject(kind, login.clone()),
-        };
+    pub(super) async fn record_check(
+        &self,
+        call: &Call,
+        kind: SubjectKind,
+        asked: &SubjectRef,
+        verified: bool,
+        detail: &str,
+    ) {
+        let target = Target::Subject(kind, asked.as_str().to_owned());
         let outcome = if verified { Outcome::Succeeded } else { Outcome::Failed };
-        self.journal.write(call.record(self, target, outcome, None, String::new())).await;
+        self.journal.write(call.record(self, target, outcome, None, detail.to_owned())).await;
     }
 
     /// Replaces a verifier of old parameters by one of today's, behind the answer. Whoever changes the password meanwhile
@@ -269,6 +296,18 @@ impl Ops {
             secret.scheme = Some(verifier.scheme()?);
             ops.store.rehash(secret, subject.version, record).await.map(drop)
         });
+    }
+}
+
+/// What a verdict says of the password. Right, but of a user who may not sign in, it is no failure, and nothing that a
+/// source should be known by.
+fn outcome(verdict: Verdict, found: Option<&Subject>) -> AttemptOutcome {
+    match verdict {
+        Verdict::Mismatch => AttemptOutcome::Wrong,
+        Verdict::Match { .. } if found.is_some_and(|subject| subject.state == SubjectState::Active) => {
+            AttemptOutcome::Right { seen: 0 }
+        }
+        Verdict::Match { .. } => AttemptOutcome::Void,
     }
 }
 

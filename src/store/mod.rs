@@ -13,6 +13,7 @@ mod credential;
 mod data_key;
 mod entity;
 mod error;
+mod failure;
 mod import;
 mod migration;
 mod secret;
@@ -28,6 +29,8 @@ use crate::{
     audit::Record,
     domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid},
 };
+
+pub use failure::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts};
 
 /// Where the database is and how it is used.
 #[derive(Clone)]

@@ -11,6 +11,7 @@ use super::{
     audit::append,
     entity::{secret, subject},
     error::{Failure, unreadable},
+    failure::forgive,
     secret::{insert, read as read_secret, revoke},
     transaction::Command,
 };
@@ -185,6 +186,10 @@ impl Command for ChangeSubject {
         }
 
         for change in secrets {
+            let (SecretChange::Replace(Secret { slot, .. }) | SecretChange::Revoke(slot)) = change;
+            if *slot == Slot::Password {
+                forgive(transaction, subject_uid).await?;
+            }
             match change {
                 SecretChange::Replace(secret) => {
                     revoke(transaction, subject_uid, &secret.slot, *time).await?;

@@ -222,6 +222,7 @@ fn keys_and_cleartext_say_nothing_of_themselves() {
         stage: Stage::Current,
         material: Material::Sealed,
         payload: vec![0xab; 32],
+        scheme: None,
         key_id: "k".to_owned(),
         read_only: false,
         create_time: Timestamp::from_micros(0),

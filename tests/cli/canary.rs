@@ -163,6 +163,7 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         subject: Some(change_password_request::Subject::UserId("user".to_owned())),
         current_password: current.to_owned(),
         new_password: new.to_owned(),
+        source: String::new(),
     };
     users.change_password(with_token(admin, change(&first, &second))).await.unwrap();
     let wrong = canaries.give("user-wrong-current");
@@ -175,6 +176,7 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
             tenant_id: "canary".to_owned(),
             subject: Some(verify_password_request::Subject::Username("user@example.com".to_owned())),
             password,
+            source: String::new(),
         };
         assert_eq!(users.verify_password(with_token(admin, verify)).await.unwrap().into_inner().verified, right);
     }
@@ -237,6 +239,7 @@ async fn devices(channel: &Channel, admin: &str, canaries: &mut Canaries) {
             tenant_id: "canary".to_owned(),
             subject: Some(verify_authentication_request::Subject::DeviceId("4711".to_owned())),
             password,
+            source: String::new(),
         };
         assert_eq!(
             devices.verify_authentication(with_token(admin, verify)).await.unwrap().into_inner().verified,

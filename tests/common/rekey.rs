@@ -16,8 +16,9 @@ use std::{
 use rekey::{
     app::{self, Environment, Service, ServiceOptions},
     crypto::{HasherOptions, Keyring, SystemEntropy},
-    domain::{Clock, Timestamp},
+    domain::{Clock, Lockout, Timestamp},
     gateway::{Gateway, GatewayOptions},
+    ops::{LimitOptions, Rate},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         caller_service_client::CallerServiceClient, device_service_client::DeviceServiceClient,
@@ -39,7 +40,7 @@ pub(crate) const START: i64 = 1_767_225_600;
 
 /// A clock that stands until it is set.
 #[derive(Debug)]
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock(pub(crate) AtomicI64);
 
 impl TestClock {
     /// Seconds since the epoch.
@@ -49,6 +50,12 @@ impl TestClock {
 
     pub(crate) fn advance(&self, duration: Duration) {
         self.0.fetch_add(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl TestClock {
+    pub(crate) fn set_back(&self, duration: Duration) {
+        self.0.fetch_sub(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
     }
 }
 
@@ -266,12 +273,20 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
             iterations: 5,
             parallelism: 1,
         },
+        limits: limits(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reflection: true,
         tls: None,
         metrics: None,
         drain: Duration::from_secs(5),
     }
+}
+
+/// As configured by default, but without rates: the clock stands, so no bucket would fill again.
+pub(crate) fn limits() -> LimitOptions {
+    let lockout = |free| Lockout { free, longest: Duration::from_mins(15) };
+    let (source, strangers) = (lockout(5), lockout(20));
+    LimitOptions { source, strangers, caller: Rate::OFF, tenant: Rate::OFF, target: Rate::OFF }
 }
 
 /// The `ErrorInfo.reason` of an error.

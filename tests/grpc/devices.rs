@@ -48,6 +48,7 @@ async fn verifies(clients: &Clients, subject: Subject, password: &str) -> bool {
         tenant_id: "plant".to_owned(),
         subject: Some(subject),
         password: password.to_owned(),
+        source: String::new(),
     };
     clients.clone().devices.verify_authentication(request).await.unwrap().into_inner().verified
 }

@@ -97,6 +97,7 @@ fn change(user_id: &str) -> ChangePasswordRequest {
         subject: Some(change_password_request::Subject::UserId(user_id.to_owned())),
         current_password: PASSWORD.to_owned(),
         new_password: PASSWORD.to_owned(),
+        source: String::new(),
     }
 }
 

@@ -47,6 +47,7 @@ fn change(current: &str, new: &str) -> ChangePasswordRequest {
         subject: Some(change_password_request::Subject::UserId("ada".to_owned())),
         current_password: current.to_owned(),
         new_password: new.to_owned(),
+        source: String::new(),
     }
 }
 
@@ -55,6 +56,7 @@ async fn verifies(clients: &Clients, username: &str, password: &str) -> bool {
         tenant_id: "acme".to_owned(),
         subject: Some(verify_password_request::Subject::Username(username.to_owned())),
         password: password.to_owned(),
+        source: String::new(),
     };
     let answer = clients.clone().users.verify_password(request).await.unwrap().into_inner();
     assert_eq!(answer.verified, !answer.user_id.is_empty());

@@ -63,6 +63,7 @@ impl Key {
 
 const TOKEN_DIGEST: &[u8] = b"rekey token digest";
 const GIVEN_TOKEN_ID: &[u8] = b"rekey given token id";
+const ATTEMPT: &[u8] = b"rekey attempt";
 
 impl Keyring {
     /// Makes a keyring with one primary key for each purpose, and its file (mode 0600, never over an existing one).
@@ -158,6 +159,15 @@ impl Keyring {
             std::iter::once('g').chain(digits.chars().take(30)).collect()
         };
         self.digest.iter().map(id).collect()
+    }
+
+    /// What an attempt is tallied under: 32 hex digits of a keyed digest, so that the table tells neither names that are
+    /// nobody's nor addresses.
+    #[must_use]
+    pub fn attempt_mark(&self, parts: &[&str]) -> String {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        let mac = self.digest.primary.mac(ATTEMPT, &encode_parts(&parts));
+        HEXLOWER.encode(mac.as_ref()).chars().take(32).collect()
     }
 
     /// Seals a page token: opaque, bound to `context` (who asked, for what).

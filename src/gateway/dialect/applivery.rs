@@ -283,7 +283,7 @@ const ERRORS: &[(&[R], StatusCode, u16, &str)] = &[
     ),
     (&[R::TenantNotFound, R::IntegrationNotFound], StatusCode::NOT_FOUND, 3001, "Entity not found"),
     (&[R::AlreadyExists, R::EtagMismatch, R::ConcurrentChange], StatusCode::CONFLICT, 5001, "Conflict"),
-    (&[R::Overloaded], StatusCode::TOO_MANY_REQUESTS, 5003, "Limit Exceeded"),
+    (&[R::Overloaded, R::RateLimited], StatusCode::TOO_MANY_REQUESTS, 5003, "Limit Exceeded"),
 ];
 
 fn failed(failure: &Failure) -> Error {

@@ -113,6 +113,7 @@ fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, E
         subject: Some(Subject::Username(username.to_owned())),
         current_password: password.to_owned(),
         new_password: new_password.to_owned(),
+        source: String::new(),
     })
 }
 
@@ -153,7 +154,7 @@ const ERRORS: &[(&[R], u16, &str, &str)] = &[
     ),
     (&[R::SubjectDisabled], 400, "license_not_enabled", "license is not enabled"),
     (&[R::SubjectLocked], 400, "blacklisted", "the license user is blocked"),
-    (&[R::Overloaded], 429, "too_many_requests", "too many requests, try again later"),
+    (&[R::Overloaded, R::RateLimited], 429, "too_many_requests", "too many requests, try again later"),
 ];
 
 fn failed(failure: &Failure, bearer: bool) -> Error {

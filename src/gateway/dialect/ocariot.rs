@@ -112,8 +112,13 @@ impl Route {
             }
             Operation::Change => {
                 let subject = Some(Subject::UserId(self.user_id));
-                let request =
-                    ChangePasswordRequest { tenant_id, subject, current_password: old_password, new_password };
+                let request = ChangePasswordRequest {
+                    tenant_id,
+                    subject,
+                    current_password: old_password,
+                    new_password,
+                    source: String::new(),
+                };
                 call.wait(client.change_password(call.request(request))).await.map(drop)
             }
         }
@@ -237,7 +242,7 @@ const ERRORS: &[(&[R], Body<'static>)] = &[
             "User not found or already removed. A new operation for the same resource is not required.",
         ),
     ),
-    (&[R::Overloaded], fixed(429, "TOO MANY REQUESTS", "The server is busy. Please try again later.")),
+    (&[R::Overloaded, R::RateLimited], fixed(429, "TOO MANY REQUESTS", "The server is busy. Please try again later.")),
 ];
 
 static INTERNAL: Body<'static> = fixed(500, "INTERNAL SERVER ERROR", "An internal server error has occurred.");

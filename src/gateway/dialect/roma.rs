@@ -268,7 +268,7 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
             let message = format!("The resource does not exist. Check whether the resource ID {device} is correct.");
             Error::new(StatusCode::NOT_FOUND, "ROMA.00110006", message)
         }
-        R::Overloaded => Error {
+        R::Overloaded | R::RateLimited => Error {
             retry_after: failure.retry_after(),
             ..Error::new(StatusCode::TOO_MANY_REQUESTS, "APIG.0308", "The throttling threshold has been reached")
         },

@@ -7,6 +7,7 @@ mod m20261122_000002_subject;
 mod m20261122_000003_audit;
 mod m20261122_000004_reply;
 mod m20261122_000005_secret_scheme;
+mod m20261122_000006_failure;
 
 use std::collections::HashSet;
 
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000003_audit::Migration),
             Box::new(m20261122_000004_reply::Migration),
             Box::new(m20261122_000005_secret_scheme::Migration),
+            Box::new(m20261122_000006_failure::Migration),
         ]
     }
 }

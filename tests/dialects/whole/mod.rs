@@ -40,6 +40,7 @@ async fn verifies(rekey: &Rekey, tenant_id: &str, user_id: &str, password: &str)
         tenant_id: tenant_id.to_owned(),
         subject: Some(verify_password_request::Subject::UserId(user_id.to_owned())),
         password: password.to_owned(),
+        source: String::new(),
     };
     rekey.admin().users.verify_password(request).await.unwrap().into_inner().verified
 }

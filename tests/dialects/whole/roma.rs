@@ -54,6 +54,7 @@ async fn a_device_is_reset_and_shown() {
         tenant_id: "roma:proj01/inst01".to_owned(),
         subject: Some(verify_authentication_request::Subject::UserName("device-01".to_owned())),
         password,
+        source: String::new(),
     };
     assert!(rekey.admin().devices.verify_authentication(request).await.unwrap().into_inner().verified);
 
