@@ -1,6 +1,6 @@
 //! Taking over the users of other systems, from outside: files and streams in, passwords checked, the census read.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -42,7 +42,7 @@ async fn duplicates(rekey: &Rekey) {
 
     let mut changed = batch(3);
     changed[0].state = SubjectState::Disabled.into();
-    changed[0].username = "ada the second".to_owned();
+    "ada the second".clone_into(&mut changed[0].username);
     changed.push(ImportUser { user_id: String::new(), ..user("n1", OTHER) });
     let replaced = import(&clients, options(DuplicatePolicy::Replace), vec![changed]).await.unwrap();
     // Her old name is free by then, and x3 takes it; n3 replaces itself; n1 is found by name.
