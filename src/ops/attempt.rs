@@ -29,6 +29,8 @@ const WAITING: usize = 4_096;
 const BATCH: usize = 64;
 /// How long a reservation is kept for the next attempt.
 const KEPT: Duration = Duration::from_secs(1);
+/// Attempts of a process that may wait for others to end; past it they are refused at once.
+const TURNS: usize = 96;
 /// How long an attempt waits for others of its kind to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often, in ticks of [`KEPT`], what says nothing any more is removed.
@@ -47,6 +49,8 @@ pub(super) struct Attempts {
 struct Lanes {
     /// Attempts of one source at one subject that run side by side.
     width: usize,
+    /// For those that wait: they hold calls open, and must leave room for everybody else's.
+    turns: Arc<Semaphore>,
     lanes: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
 }
 
@@ -104,7 +108,11 @@ pub(super) struct Reservation {
 impl Attempts {
     pub(super) fn start(store: Store, clock: Arc<dyn Clock>, lockouts: Lockouts) -> Self {
         let width = usize::try_from(lockouts.source.free).unwrap_or(Semaphore::MAX_PERMITS);
-        let lanes = Lanes { width: width.min(Semaphore::MAX_PERMITS), lanes: Mutex::default() };
+        let lanes = Lanes {
+            width: width.min(Semaphore::MAX_PERMITS),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            lanes: Mutex::default(),
+        };
         let lanes = Arc::new(lanes);
         let (requests, receiver) = mpsc::channel(WAITING);
         tokio::spawn(work(store, clock, lockouts, Arc::clone(&lanes), receiver));
@@ -114,8 +122,13 @@ impl Attempts {
     /// Reserves a check, or says that there may be none now.
     async fn begin(&self, key: AttemptKey) -> Result<Attempt> {
         let lane = self.lanes.of(&key);
-        let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
-        let place = place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?;
+        let place = if let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() {
+            place
+        } else {
+            let _turn = self.lanes.wait()?;
+            let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
+            place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
+        };
         let (is_spare, epoch) = lane.take();
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
         let reservation =
@@ -124,7 +137,7 @@ impl Attempts {
             return Ok(Attempt::Reserved(reservation));
         }
         // In a task of its own: where the client goes away meanwhile, what was reserved is given back by its drop.
-        tokio::spawn(reservation.reserve()).await.map_err(Error::internal)?
+        tokio::spawn(reservation.reserve(Arc::clone(&self.lanes))).await.map_err(Error::internal)?
     }
 
     /// Returns when everything that was kept is given back.
@@ -137,7 +150,8 @@ impl Attempts {
 }
 
 impl Reservation {
-    async fn reserve(mut self) -> Result<Attempt> {
+    async fn reserve(mut self, lanes: Arc<Lanes>) -> Result<Attempt> {
+        let mut turn = None;
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);
         while paused < PATIENCE {
@@ -148,7 +162,10 @@ impl Reservation {
                     return Ok(Attempt::Reserved(self));
                 }
                 AttemptAnswer::Blocked(_until) => return Ok(Attempt::Blocked),
-                AttemptAnswer::Busy => tokio::time::sleep(pause).await,
+                AttemptAnswer::Busy => {
+                    turn = Some(turn.map_or_else(|| lanes.wait(), Ok)?);
+                    tokio::time::sleep(pause).await;
+                }
                 AttemptAnswer::Settled | AttemptAnswer::Began(_) | AttemptAnswer::Ended => {
                     return Err(Error::internal("a reservation was answered like a settlement"));
                 }
@@ -206,6 +223,11 @@ impl Attempt {
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptKey, Arc<Lane>>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one more wait, or refuses it at once.
+    fn wait(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
     }
 
     fn of(&self, key: &AttemptKey) -> Arc<Lane> {
@@ -410,9 +432,12 @@ impl Ops {
     pub(super) async fn record_soft_lock(&self, call: &Call, kind: SubjectKind, subject: &Subject, detail: &str) {
         let target = Target::Subject(kind, subject.id.to_string());
         let mut record = call.record(self, target, Ending::Succeeded, None, detail.to_owned());
-        record.action = match kind {
-            SubjectKind::Device => "DeviceService/VerifyAuthentication#softLock",
-            SubjectKind::User | SubjectKind::Integration | SubjectKind::Caller => "UserService/VerifyPassword#softLock",
+        record.action = match call.action {
+            "UserService/ResetPassword" => "UserService/ResetPassword#softLock",
+            "UserService/ChangePassword" => "UserService/ChangePassword#softLock",
+            "DeviceService/ResetAuthentication" => "DeviceService/ResetAuthentication#softLock",
+            "DeviceService/VerifyAuthentication" => "DeviceService/VerifyAuthentication#softLock",
+            _ => "UserService/VerifyPassword#softLock",
         };
         self.journal.write(record).await;
     }
