@@ -140,6 +140,7 @@ pub(crate) async fn connect(port: u16) -> Channel {
 
 pub(crate) fn check_user(username: &str, password: &str) -> VerifyPasswordRequest {
     VerifyPasswordRequest {
+        source: String::new(),
         tenant_id: TENANT.to_owned(),
         subject: Some(verify_password_request::Subject::Username(username.to_owned())),
         password: password.to_owned(),
@@ -153,6 +154,7 @@ pub(crate) fn check_right() -> VerifyPasswordRequest {
 
 pub(crate) fn check_device() -> VerifyAuthenticationRequest {
     VerifyAuthenticationRequest {
+        source: String::new(),
         tenant_id: TENANT.to_owned(),
         subject: Some(verify_authentication_request::Subject::DeviceId("4711".to_owned())),
         password: DEVICE_PASSWORD.to_owned(),

@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,10 +15,8 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{Call, Ops};
 use crate::{
-    audit::{Outcome as Ending, Target},
-    domain::{Clock, Error, Reason, Result, Subject, SubjectKind, SubjectRef, Tenant, Timestamp, lockout::Outcome},
+    domain::{Clock, Error, Reason, Result, lockout::Outcome},
     store::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts, Store},
 };
 
@@ -29,6 +26,8 @@ const WAITING: usize = 4_096;
 const BATCH: usize = 64;
 /// How long a reservation is kept for the next attempt.
 const KEPT: Duration = Duration::from_secs(1);
+/// Attempts of a process that may wait for others to end; past it they are refused at once.
+const TURNS: usize = 96;
 /// How long an attempt waits for others of its kind to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often, in ticks of [`KEPT`], what says nothing any more is removed.
@@ -47,7 +46,9 @@ pub(super) struct Attempts {
 struct Lanes {
     /// Attempts of one source at one subject that run side by side.
     width: usize,
-    lanes: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
+    /// For those that wait: they hold calls open, and must leave room for everybody else's.
+    turns: Arc<Semaphore>,
+    by_key: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
 }
 
 /// The attempts of one source at one subject.
@@ -70,15 +71,6 @@ enum Request {
     Flush(oneshot::Sender<()>),
 }
 
-/// Failed attempts at a subject, as an administrator sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SoftLock {
-    /// When the last delay in force ends, of whatever source.
-    pub blocked_until: Option<Timestamp>,
-    /// Failures that count.
-    pub failures: u32,
-}
-
 /// What an attempt may do.
 pub(super) enum Attempt {
     /// Check; one is reserved for it.
@@ -94,7 +86,7 @@ pub(super) struct Reservation {
     key: AttemptKey,
     lane: Arc<Lane>,
     _place: OwnedSemaphorePermit,
-    seen: u32,
+    pub(super) seen: u32,
     stranger: bool,
     epoch: u64,
     /// Whether there is nothing to give back.
@@ -104,7 +96,11 @@ pub(super) struct Reservation {
 impl Attempts {
     pub(super) fn start(store: Store, clock: Arc<dyn Clock>, lockouts: Lockouts) -> Self {
         let width = usize::try_from(lockouts.source.free).unwrap_or(Semaphore::MAX_PERMITS);
-        let lanes = Lanes { width: width.min(Semaphore::MAX_PERMITS), lanes: Mutex::default() };
+        let lanes = Lanes {
+            width: width.min(Semaphore::MAX_PERMITS),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            by_key: Mutex::default(),
+        };
         let lanes = Arc::new(lanes);
         let (requests, receiver) = mpsc::channel(WAITING);
         tokio::spawn(work(store, clock, lockouts, Arc::clone(&lanes), receiver));
@@ -112,10 +108,15 @@ impl Attempts {
     }
 
     /// Reserves a check, or says that there may be none now.
-    async fn begin(&self, key: AttemptKey) -> Result<Attempt> {
+    pub(super) async fn begin(&self, key: AttemptKey) -> Result<Attempt> {
         let lane = self.lanes.of(&key);
-        let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
-        let place = place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?;
+        let place = if let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() {
+            place
+        } else {
+            let _turn = self.lanes.wait()?;
+            let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
+            place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
+        };
         let (is_spare, epoch) = lane.take();
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
         let reservation =
@@ -124,7 +125,7 @@ impl Attempts {
             return Ok(Attempt::Reserved(reservation));
         }
         // In a task of its own: where the client goes away meanwhile, what was reserved is given back by its drop.
-        tokio::spawn(reservation.reserve()).await.map_err(Error::internal)?
+        tokio::spawn(reservation.reserve(Arc::clone(&self.lanes))).await.map_err(Error::internal)?
     }
 
     /// Returns when everything that was kept is given back.
@@ -137,7 +138,8 @@ impl Attempts {
 }
 
 impl Reservation {
-    async fn reserve(mut self) -> Result<Attempt> {
+    async fn reserve(mut self, lanes: Arc<Lanes>) -> Result<Attempt> {
+        let mut turn = None;
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);
         while paused < PATIENCE {
@@ -148,7 +150,10 @@ impl Reservation {
                     return Ok(Attempt::Reserved(self));
                 }
                 AttemptAnswer::Blocked(_until) => return Ok(Attempt::Blocked),
-                AttemptAnswer::Busy => tokio::time::sleep(pause).await,
+                AttemptAnswer::Busy => {
+                    turn = Some(turn.map_or_else(|| lanes.wait(), Ok)?);
+                    tokio::time::sleep(pause).await;
+                }
                 AttemptAnswer::Settled | AttemptAnswer::Began(_) | AttemptAnswer::Ended => {
                     return Err(Error::internal("a reservation was answered like a settlement"));
                 }
@@ -159,7 +164,7 @@ impl Reservation {
         Err(crowded())
     }
 
-    async fn settle(mut self, outcome: Outcome) -> Result<AttemptAnswer> {
+    pub(super) async fn settle(mut self, outcome: Outcome) -> Result<AttemptAnswer> {
         let is_right = matches!(outcome, Outcome::Right { .. });
         if is_right && !self.stranger && self.seen == 0 && self.lane.keep(self.epoch) {
             self.is_settled = true;
@@ -205,7 +210,12 @@ impl Attempt {
 
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptKey, Arc<Lane>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one more wait, or refuses it at once.
+    fn wait(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
     }
 
     fn of(&self, key: &AttemptKey) -> Arc<Lane> {
@@ -333,117 +343,5 @@ fn again(error: &Error) -> Error {
     match error.retry_delay() {
         Some(wait) => copy.retry_after(wait),
         None => copy,
-    }
-}
-
-impl Ops {
-    /// Reserves an attempt at a subject, or at a name that is nobody's: that is tallied the same way.
-    pub(super) async fn attempt(
-        &self,
-        call: &Call,
-        tenant: &Tenant,
-        (kind, asked): (SubjectKind, &SubjectRef),
-        found: Option<&Subject>,
-        source: Option<&str>,
-    ) -> Result<Attempt> {
-        let form = match asked {
-            SubjectRef::Id(_) => "id",
-            SubjectRef::Login(_) => "login",
-        };
-        // Made for everybody, so that it takes the same time.
-        let nobody = self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), form, asked.as_str()]);
-        let subject = found.map_or_else(|| format!("?{nobody}"), |subject| subject.uid.to_string());
-        let caller = call.grant.caller();
-        let source = match source.map(class) {
-            Some(class) => self.keyring.attempt_mark(&["source", &class]),
-            None => self.keyring.attempt_mark(&["caller", caller.tenant_uid.as_str(), &caller.id]),
-        };
-        self.attempts.begin(AttemptKey { subject, source }).await
-    }
-
-    /// Settles an attempt. Where a soft lock begins or ends with it, that is recorded.
-    pub(super) async fn settle(
-        &self,
-        call: &Call,
-        kind: SubjectKind,
-        found: Option<&Subject>,
-        attempt: Attempt,
-        outcome: Outcome,
-    ) -> Result<()> {
-        let Attempt::Reserved(reservation) = attempt else { return Ok(()) };
-        let outcome = match outcome {
-            Outcome::Right { .. } => Outcome::Right { seen: reservation.seen },
-            Outcome::Wrong | Outcome::Void => outcome,
-        };
-        let detail = match reservation.settle(outcome).await? {
-            AttemptAnswer::Began(_until) => "begins",
-            AttemptAnswer::Ended => "ends by a success",
-            AttemptAnswer::Settled
-            | AttemptAnswer::Reserved { .. }
-            | AttemptAnswer::Busy
-            | AttemptAnswer::Blocked(_) => return Ok(()),
-        };
-        if let Some(subject) = found {
-            self.record_soft_lock(call, kind, subject, detail).await;
-        }
-        Ok(())
-    }
-
-    /// The failed attempts at a subject that count now, if any.
-    pub(super) async fn soft_lock(&self, subject: &Subject) -> Result<Option<SoftLock>> {
-        let (now, mut failures, mut blocked_until) = (self.now(), 0_u32, None);
-        for (tally, is_strangers) in self.store.tallies(&subject.uid).await? {
-            let rule = if is_strangers { self.lockouts.strangers } else { self.lockouts.source };
-            blocked_until = blocked_until.max(rule.blocked_until(&tally, now));
-            // Each stranger's are in its own tally too.
-            failures = failures.saturating_add(if is_strangers { 0 } else { rule.failures(&tally, now) });
-        }
-        Ok((failures > 0 || blocked_until.is_some()).then_some(SoftLock { blocked_until, failures }))
-    }
-
-    /// Whether somebody has to wait before the next attempt at a subject.
-    pub(super) async fn is_soft_locked(&self, subject: &Subject) -> Result<bool> {
-        Ok(self.soft_lock(subject).await?.is_some_and(|lock| lock.blocked_until.is_some()))
-    }
-
-    /// Records that a soft lock begins or ends.
-    pub(super) async fn record_soft_lock(&self, call: &Call, kind: SubjectKind, subject: &Subject, detail: &str) {
-        let target = Target::Subject(kind, subject.id.to_string());
-        let mut record = call.record(self, target, Ending::Succeeded, None, detail.to_owned());
-        record.action = match kind {
-            SubjectKind::Device => "DeviceService/VerifyAuthentication#softLock",
-            SubjectKind::User | SubjectKind::Integration | SubjectKind::Caller => "UserService/VerifyPassword#softLock",
-        };
-        self.journal.write(record).await;
-    }
-}
-
-/// What counts as one source: an IPv4 network of 24 bits, an IPv6 network of 64, or the text itself.
-fn class(source: &str) -> String {
-    match source.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            let [a, b, c, _] = address.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        Ok(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        Err(_) => source.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_network_are_one_source() {
-        assert_eq!(class("192.0.2.7"), class("192.0.2.200"));
-        assert_eq!(class("192.0.2.7"), class("::ffff:192.0.2.9"));
-        assert_ne!(class("192.0.2.7"), class("192.0.3.7"));
-        assert_eq!(class("2001:db8:1:2:3::4"), class("2001:db8:1:2:ffff::1"));
-        assert_ne!(class("2001:db8:1:2::1"), class("2001:db8:1:3::1"));
-        assert_ne!(class("device-one"), class("device-two"));
     }
 }

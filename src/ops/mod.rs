@@ -15,6 +15,7 @@ pub mod integration;
 mod journal;
 mod limit;
 mod secret;
+mod soft_lock;
 pub mod tenant;
 pub mod user;
 
@@ -36,9 +37,9 @@ use crate::{
     store::{Lockouts, SecretChange, Store, SubjectChange},
 };
 
-pub use attempt::SoftLock;
 pub use limit::{LimitOptions, Rate};
 pub use secret::{Settings, Source};
+pub use soft_lock::SoftLock;
 
 /// How often a change that names no etag is decided anew when another came first.
 const ATTEMPTS: u32 = 8;

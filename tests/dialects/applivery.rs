@@ -204,10 +204,12 @@ async fn what_the_service_finds_wrong_with_the_settings_is_named_as_in_the_body(
 #[tokio::test]
 async fn an_overloaded_service_says_when_to_come_back() {
     let service = StandIn::start().await;
-    service.refuses(RESET, Refusal { reason: "OVERLOADED", retry_after_millis: Some(20), ..Refusal::default() });
-    let reply = service.send("DELETE", PATH, &[TOKEN], "").await;
-    let body = r#"{"status":false,"error":{"code":5003,"message":"Limit Exceeded"}}"#;
-    assert_eq!((reply.status, reply.header("retry-after"), reply.body.as_str()), (429, "1", body));
+    for reason in ["OVERLOADED", "RATE_LIMITED"] {
+        service.refuses(RESET, Refusal { reason, retry_after_millis: Some(20), ..Refusal::default() });
+        let reply = service.send("DELETE", PATH, &[TOKEN], "").await;
+        let body = r#"{"status":false,"error":{"code":5003,"message":"Limit Exceeded"}}"#;
+        assert_eq!((reply.status, reply.header("retry-after"), reply.body.as_str()), (429, "1", body));
+    }
 }
 
 #[tokio::test]

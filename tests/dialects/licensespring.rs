@@ -185,10 +185,12 @@ async fn a_policy_refusal_is_a_validation_error_under_the_bodys_names() {
 #[tokio::test]
 async fn an_overloaded_service_says_when_to_come_back() {
     let service = StandIn::start().await;
-    service.refuses(CHANGE, Refusal { reason: "OVERLOADED", retry_after_millis: Some(3_000), ..Refusal::default() });
-    let reply = service.send("POST", PATH, &[DATE, SIGNED], BODY).await;
-    assert_eq!(reply.header("retry-after"), "3");
-    assert_eq!(short(reply), json(429, "too_many_requests", "too many requests, try again later"));
+    for reason in ["OVERLOADED", "RATE_LIMITED"] {
+        service.refuses(CHANGE, Refusal { reason, retry_after_millis: Some(3_000), ..Refusal::default() });
+        let reply = service.send("POST", PATH, &[DATE, SIGNED], BODY).await;
+        assert_eq!(reply.header("retry-after"), "3");
+        assert_eq!(short(reply), json(429, "too_many_requests", "too many requests, try again later"));
+    }
 }
 
 #[tokio::test]

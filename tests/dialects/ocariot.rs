@@ -215,12 +215,14 @@ async fn a_policy_refusal_says_which_rule() {
 #[tokio::test]
 async fn an_overloaded_service_says_when_to_come_back() {
     let service = StandIn::start().await;
-    service.refuses(RESET, Refusal { reason: "OVERLOADED", retry_after_millis: Some(1_200), ..Refusal::default() });
-    let reply =
-        service.send("POST", &format!("/v1/users/{ID}/reset-password"), &[TOKEN], r#"{"new_password":"x"}"#).await;
-    let body =
-        r#"{"code":429,"message":"TOO MANY REQUESTS","description":"The server is busy. Please try again later."}"#;
-    assert_eq!((reply.status, reply.header("retry-after"), reply.body.as_str()), (429, "2", body));
+    for reason in ["OVERLOADED", "RATE_LIMITED"] {
+        service.refuses(RESET, Refusal { reason, retry_after_millis: Some(1_200), ..Refusal::default() });
+        let reply =
+            service.send("POST", &format!("/v1/users/{ID}/reset-password"), &[TOKEN], r#"{"new_password":"x"}"#).await;
+        let body =
+            r#"{"code":429,"message":"TOO MANY REQUESTS","description":"The server is busy. Please try again later."}"#;
+        assert_eq!((reply.status, reply.header("retry-after"), reply.body.as_str()), (429, "2", body));
+    }
 }
 
 #[tokio::test]

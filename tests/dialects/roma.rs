@@ -221,10 +221,12 @@ async fn all_rules_that_are_broken_are_listed_by_field() {
 #[tokio::test]
 async fn an_overloaded_service_says_when_to_come_back() {
     let service = StandIn::start().await;
-    service.refuses(RESET, Refusal { reason: "OVERLOADED", retry_after_millis: Some(250), ..Refusal::default() });
-    let reply = service.send("PUT", PATH, &[TOKEN, ID], "").await;
-    assert_eq!(reply.header("retry-after"), "1");
-    assert_eq!(short(reply), error(429, "APIG.0308", "The throttling threshold has been reached"));
+    for reason in ["OVERLOADED", "RATE_LIMITED"] {
+        service.refuses(RESET, Refusal { reason, retry_after_millis: Some(250), ..Refusal::default() });
+        let reply = service.send("PUT", PATH, &[TOKEN, ID], "").await;
+        assert_eq!(reply.header("retry-after"), "1");
+        assert_eq!(short(reply), error(429, "APIG.0308", "The throttling threshold has been reached"));
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ async fn codes_have_their_documented_status() {
     let service = StandIn::start().await;
     for (reason, expected, retry_after) in [
         ("OVERLOADED", is(429, 8, "OVERLOADED"), "2"),
+        ("RATE_LIMITED", is(429, 8, "RATE_LIMITED"), "2"),
         ("STORE_UNAVAILABLE", is(503, 14, "STORE_UNAVAILABLE"), "2"),
         ("OUTCOME_UNKNOWN", is(500, 2, "OUTCOME_UNKNOWN"), "2"),
         ("INTERNAL", is(500, 13, "INTERNAL"), "2"),

@@ -169,7 +169,7 @@ fn code_of(reason: &str) -> Code {
             Code::FailedPrecondition
         }
         "ETAG_MISMATCH" | "CONCURRENT_CHANGE" => Code::Aborted,
-        "OVERLOADED" => Code::ResourceExhausted,
+        "OVERLOADED" | "RATE_LIMITED" => Code::ResourceExhausted,
         "STORE_UNAVAILABLE" => Code::Unavailable,
         "OUTCOME_UNKNOWN" => Code::Unknown,
         "INTERNAL" => Code::Internal,

@@ -169,7 +169,7 @@ async fn an_administrator_sees_a_soft_lock_and_ends_it_by_a_reset() {
         &audit,
         sea_orm::Statement::from_string(
             sea_orm::DbBackend::Sqlite,
-            "SELECT target_id, detail FROM audit WHERE action = 'UserService/VerifyPassword#softLock' ORDER BY time",
+            "SELECT target_id, detail FROM audit WHERE action LIKE 'UserService/%#softLock' ORDER BY time",
         ),
     );
     let rows = rows.await.unwrap();

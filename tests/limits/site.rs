@@ -135,7 +135,7 @@ impl Replica {
         verified.map(|id| id.is_some()).map_err(|error| error.reason())
     }
 
-    /// Whether a device's password is said to be right.
+    /// Whether a device's password is said to be right; not so, where the attempt is refused.
     pub(crate) async fn device(&self, name: &str, password: &str, from: &str) -> bool {
         let verify = VerifyAuthentication {
             tenant: system(),
@@ -143,7 +143,7 @@ impl Replica {
             password: Password::parse(password.to_owned()).unwrap(),
             from: Some(from.to_owned()).filter(|from| !from.is_empty()),
         };
-        self.ops.verify_authentication(&call("app"), verify).await.unwrap().is_some()
+        matches!(self.ops.verify_authentication(&call("app"), verify).await, Ok(Some(_)))
     }
 }
 

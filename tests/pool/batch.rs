@@ -17,12 +17,12 @@ use crate::{
 
 fn by_id(user_id: &str, password: &str) -> PasswordCheck {
     let subject = Some(password_check::Subject::UserId(user_id.to_owned()));
-    PasswordCheck { subject, password: password.to_owned() }
+    PasswordCheck { source: String::new(), subject, password: password.to_owned() }
 }
 
 fn by_name(username: &str, password: &str) -> PasswordCheck {
     let subject = Some(password_check::Subject::Username(username.to_owned()));
-    PasswordCheck { subject, password: password.to_owned() }
+    PasswordCheck { source: String::new(), subject, password: password.to_owned() }
 }
 
 fn batch(checks: Vec<PasswordCheck>) -> BatchVerifyPasswordsRequest {
@@ -80,7 +80,7 @@ async fn everything_wrong_with_a_batch_is_told_at_once() {
         by_id("ada", PASSWORD),
         by_id("no id", ""),
         by_name("", PASSWORD),
-        PasswordCheck { subject: None, password: PASSWORD.to_owned() },
+        PasswordCheck { source: String::new(), subject: None, password: PASSWORD.to_owned() },
     ];
     let request = BatchVerifyPasswordsRequest { tenant_id: "?".to_owned(), ..batch(checks) };
     let refused = users.batch_verify_passwords(request).await.unwrap_err();
@@ -127,7 +127,11 @@ async fn devices_are_checked_by_the_hundred_too() {
         secret_source: Some(create_device_request::SecretSource::Password("Abcdefgh1234567!".to_owned())),
     };
     devices.create_device(device).await.unwrap();
-    let check = |subject, password: &str| AuthenticationCheck { subject: Some(subject), password: password.to_owned() };
+    let check = |subject, password: &str| AuthenticationCheck {
+        source: String::new(),
+        subject: Some(subject),
+        password: password.to_owned(),
+    };
     let id = |id: &str| authentication_check::Subject::DeviceId(id.to_owned());
     let name = |name: &str| authentication_check::Subject::UserName(name.to_owned());
     let checks = [

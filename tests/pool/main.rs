@@ -32,6 +32,7 @@ async fn make(rekey: &Rekey, tenant_id: &str, user_id: &str) {
 
 fn verify(tenant_id: &str, user_id: &str) -> VerifyPasswordRequest {
     VerifyPasswordRequest {
+        source: String::new(),
         tenant_id: tenant_id.to_owned(),
         subject: Some(verify_password_request::Subject::UserId(user_id.to_owned())),
         password: PASSWORD.to_owned(),
