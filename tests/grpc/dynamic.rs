@@ -1,7 +1,7 @@
 //! Calls made from the descriptors, so that no method is forgotten: bytes out, bytes in.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use rekey::{
     access::Access,
     api::rules,
@@ -34,23 +34,32 @@ pub(crate) struct Method {
 impl Method {
     /// A request that breaks no rule, about what [`furnish`] made.
     pub(crate) fn request(&self, tenant: &str) -> DynamicMessage {
-        let mut message = DynamicMessage::new(self.descriptor.input());
-        for field in self.descriptor.input().fields() {
-            let first = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
-            let first = first.and_then(|oneof| oneof.fields().next());
-            if field.name() == "tenant" {
-                message.set_field(&field, Value::default_value_for_field(&field));
-            } else if (is_required(&field) || first.as_ref() == Some(&field)) && field.kind() == Kind::String {
-                message.set_field(&field, Value::String(value(field.name(), tenant).to_owned()));
-            }
-        }
-        message
+        filled(self.descriptor.input(), tenant)
     }
 
     /// Whether its request names a tenant.
     pub(crate) fn names_tenant(&self) -> bool {
         self.descriptor.input().get_field_by_name("tenant_id").is_some()
     }
+}
+
+fn filled(descriptor: MessageDescriptor, tenant: &str) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    for field in descriptor.fields() {
+        let first = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
+        let first = first.and_then(|oneof| oneof.fields().next());
+        if field.name() == "tenant" {
+            message.set_field(&field, Value::default_value_for_field(&field));
+        } else if let Kind::Message(inner) = field.kind()
+            && is_required(&field)
+            && field.is_list()
+        {
+            message.set_field(&field, Value::List(vec![Value::Message(filled(inner, tenant))]));
+        } else if (is_required(&field) || first.as_ref() == Some(&field)) && field.kind() == Kind::String {
+            message.set_field(&field, Value::String(value(field.name(), tenant).to_owned()));
+        }
+    }
+    message
 }
 
 fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
