@@ -63,6 +63,7 @@ pub(crate) fn good(descriptor: &MessageDescriptor, tenant: &str) -> DynamicMessa
                 Kind::Message(inner) => Value::Message(good(&inner, tenant)),
                 _ => Value::String(value(field.name(), tenant).to_owned()),
             };
+            let value = if field.is_list() { Value::List(vec![value]) } else { value };
             message.set_field(&field, value);
         }
     }

@@ -344,6 +344,7 @@ async fn who_is_not_there_is_not_found_and_nobody_s_password_is_wrong() {
     }
     for user in ["nobody", "eve", "cam"] {
         let verify = VerifyPasswordRequest {
+            source: String::new(),
             tenant_id: "acme".to_owned(),
             subject: Some(verify_password_request::Subject::UserId(user.to_owned())),
             password: PASSWORD.to_owned(),

@@ -88,6 +88,7 @@ fn counts(answer: &ImportUsersResponse) -> (u32, u32, u32, Vec<(u64, &str)>) {
 
 async fn verifies(clients: &Clients, user_id: &str, password: &str) -> bool {
     let request = VerifyPasswordRequest {
+        source: String::new(),
         tenant_id: "acme".to_owned(),
         subject: Some(verify_password_request::Subject::UserId(user_id.to_owned())),
         password: password.to_owned(),

@@ -23,6 +23,7 @@ const NEW_PASSWORD: &str = "a wholly new phrase of some length";
 
 fn change_password(current: &str, new: &str) -> ChangePasswordRequest {
     ChangePasswordRequest {
+        source: String::new(),
         tenant_id: TENANT.to_owned(),
         subject: Some(change_password_request::Subject::UserId("ada".to_owned())),
         current_password: current.to_owned(),
@@ -55,6 +56,7 @@ fn tenant(tenant_id: &str) -> CreateTenantRequest {
 
 fn verify_device(password: &str) -> VerifyAuthenticationRequest {
     VerifyAuthenticationRequest {
+        source: String::new(),
         tenant_id: TENANT.to_owned(),
         subject: Some(verify_authentication_request::Subject::DeviceId("d1".to_owned())),
         password: password.to_owned(),

@@ -111,6 +111,7 @@ pub(super) fn update_integration(value: &str) -> UpdateIntegrationRequest {
 
 pub(super) fn verify_password(username: &str, password: &str) -> VerifyPasswordRequest {
     VerifyPasswordRequest {
+        source: String::new(),
         tenant_id: TENANT.to_owned(),
         subject: Some(verify_password_request::Subject::Username(username.to_owned())),
         password: password.to_owned(),
