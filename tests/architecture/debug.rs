@@ -259,7 +259,7 @@ fn options_do_not_tell_the_database_s_password() {
             iterations: 5,
             parallelism: 1,
         },
-        limits: rekey::ops::LimitOptions::default(),
+        limits: config.service().unwrap().limits,
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,
         tls: None,
