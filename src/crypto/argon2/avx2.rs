@@ -12,7 +12,7 @@ type Row = [__m256i; 2];
 /// A block: 8 rows of 4 registers.
 type Registers = [[__m256i; 4]; 8];
 
-/// `current` = G(`previous`, `reference`), with `xor` its former content XORed to that.
+/// `current` = G(`previous`, `reference`), with `xor` onto its former content.
 #[target_feature(enable = "avx2")]
 pub(super) fn compress(previous: &Block, reference: &Block, current: &mut Block, xor: bool) {
     let (previous, reference, current) = (registers(previous), registers(reference), registers_mut(current));

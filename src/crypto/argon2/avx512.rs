@@ -19,7 +19,7 @@ pub(super) fn position(index: usize) -> usize {
     quarter << 5 | pair << 3 | half << 2 | word
 }
 
-/// `current` = G(`previous`, `reference`), with `xor` its former content XORed to that.
+/// `current` = G(`previous`, `reference`), with `xor` onto its former content.
 #[target_feature(enable = "avx512f")]
 pub(super) fn compress(previous: &Block, reference: &Block, current: &mut Block, xor: bool) {
     let (previous, reference, current) = (registers(previous), registers(reference), registers_mut(current));
@@ -107,8 +107,8 @@ fn turn(row: &mut Row, order: __m512i) {
 /// Names only: no instruction comes of it.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(v: [Row; 4]) -> [Row; 4] {
-    let [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]] = v;
+fn transpose([a, b, c, d]: [Row; 4]) -> [Row; 4] {
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]) = (a, b, c, d);
     [[a0, b0, c0, d0], [a1, b1, c1, d1], [a2, b2, c2, d2], [a3, b3, c3, d3]]
 }
 

@@ -17,7 +17,7 @@ const LINE: usize = 8;
 /// What a kernel brings.
 #[derive(Clone, Copy)]
 pub(super) struct Vectors {
-    /// Compresses the first two blocks into the third, XORed to its former content where the last argument is true.
+    /// Compresses the first two blocks into the third, onto its former content (by XOR) where the last argument is true.
     pub(super) compress: fn(&Block, &Block, &mut Block, bool),
     /// Where in its blocks the RFC's word of this number lies. The first is the first.
     pub(super) position: fn(usize) -> usize,
@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The last blocks of all lanes, XORed and hashed.
+    /// The hash of all lanes' last blocks, put together by XOR.
     fn finish(self, tag: &mut [u8]) -> Result<()> {
         let mut last = Zeroizing::new(Block::new());
         for block in self.memory.chunks_exact(self.lane_length).filter_map(<[Block]>::last) {
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
     fn fill_by_counter(&mut self, segment: Segment, start: usize, first: usize, mut previous: usize) -> Result<()> {
         let mut addresses = Block::new();
         let mut address = |walk: &Self, index: usize| {
-            if index % WORDS == 0 || index == first {
+            if index.is_multiple_of(WORDS) || index == first {
                 addresses = walk.addresses(segment, index / WORDS + 1);
             }
             word_of(&addresses, (walk.vectors.position)(index % WORDS))
@@ -187,7 +187,7 @@ impl<'a> Walk<'a> {
         let finished = if pass == 0 { slice * self.segment_length } else { self.lane_length - self.segment_length };
         let area = if from == lane { finished + index - 1 } else { finished - usize::from(index == 0) };
         let start = if pass == 0 || slice + 1 == SLICES { 0 } else { (slice + 1) * self.segment_length };
-        let back = (area as u64 * (low * low >> 32) >> 32) as usize;
+        let back = ((area as u64 * ((low * low) >> 32)) >> 32) as usize;
         let place = start + area - 1 - back;
         from * self.lane_length + if place < self.lane_length { place } else { place - self.lane_length }
     }
