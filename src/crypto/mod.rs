@@ -3,6 +3,7 @@
 //! Knows nothing of databases and the network. One provider, aws-lc, beneath everything but Argon2.
 
 mod aead;
+pub mod argon2;
 pub mod entropy;
 pub mod envelope;
 mod foreign;

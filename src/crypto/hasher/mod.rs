@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Algorithm, Block, Params};
 use aws_lc_rs::constant_time;
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
@@ -22,6 +22,7 @@ use self::{
     phc::Parsed,
     pool::{Pool, Work},
 };
+use super::argon2::{Kernel, Memory};
 use crate::{
     domain::{Entropy, Error, Password, Result, Uid},
     metrics::Histogram,
@@ -257,19 +258,18 @@ fn make_salt(entropy: &dyn Entropy) -> [u8; SALT_LENGTH] {
 
 /// One hash, in the thread's memory, or where a stored one asks for more than that, in memory of its own.
 fn work(algorithm: Algorithm, params: Params, password: Password, salt: Vec<u8>, tag_length: usize) -> Work {
-    let argon2 = Argon2::new(algorithm, Version::V0x13, params);
     Box::new(move |memory: &mut [Block]| {
         let mut tag = Zeroizing::new(vec![0; tag_length]);
         let mut compute = |memory: &mut [Block]| {
             #[expect(clippy::disallowed_methods, reason = "to hash the cleartext is what this is for")]
             let password = password.secret().expose_secret().as_bytes();
-            argon2.hash_password_into_with_memory(password, &salt, &mut tag, memory).map_err(Error::internal)
+            Kernel::fastest().hash(algorithm, &params, password, &salt, &mut tag, memory).map_err(Error::internal)
         };
-        let blocks = argon2.params().block_count();
+        let blocks = params.block_count();
         if blocks <= memory.len() {
             compute(memory)?;
         } else {
-            compute(&mut pool::allocate(blocks).map_err(Error::internal)?)?;
+            compute(&mut Memory::new(blocks).map_err(Error::internal)?)?;
         }
         Ok(tag)
     })

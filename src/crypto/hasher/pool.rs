@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use self::queue::{Job, Queue};
 use super::{HasherOptions, Load, Turn};
 use crate::{
+    crypto::argon2::Memory,
     domain::{Error, Reason, Result, Uid},
     metrics::Histogram,
 };
@@ -77,7 +78,7 @@ impl Pool {
             wake: Condvar::new(),
         }));
         for number in 0..options.threads {
-            let memory = allocate(blocks).map_err(|cause| format!("no memory for the hashing threads: {cause}"))?;
+            let memory = Memory::new(blocks).map_err(|cause| format!("no memory for the hashing threads: {cause}"))?;
             let shared = Arc::clone(&pool.0);
             thread::Builder::new()
                 .name(format!("rekey-hash-{number}"))
@@ -210,17 +211,9 @@ impl Shared {
     }
 }
 
-/// Zeroed memory, wiped on drop.
-pub(super) fn allocate(blocks: usize) -> Result<Zeroizing<Vec<Block>>, std::collections::TryReserveError> {
-    let mut memory = Zeroizing::new(Vec::new());
-    memory.try_reserve_exact(blocks)?;
-    memory.resize(blocks, Block::new());
-    Ok(memory)
-}
-
 /// One thread's life. What a job leaves in the memory is overwritten by the next one, or wiped when there is none: a
 /// wipe after each job would cost a busy service a part of its throughput.
-fn work_until_closed(shared: &Shared, mut memory: Zeroizing<Vec<Block>>) {
+fn work_until_closed(shared: &Shared, mut memory: Memory) {
     let mut wiped = true;
     let mut state = shared.lock();
     while !state.closed {
