@@ -143,7 +143,7 @@ impl DeviceService for DeviceApi {
             });
             let device = fields.subject("device_id", subject);
             let password = fields.password("password", request.password);
-            let from = fields.from(request.source);
+            let from = fields.source_of(request.source);
             let (Some(tenant), Some(device), Some(password), Some(from)) = (tenant, device, password, from) else {
                 return Err(fields.error());
             };
@@ -171,7 +171,7 @@ impl DeviceService for DeviceApi {
                 });
                 let device = fields.subject_in(path, "device_id", subject);
                 let password = fields.password(&format!("{path}password"), check.password);
-                let from = fields.from_in(path, check.source);
+                let from = fields.source_in(path, check.source);
                 Some(VerifyAuthentication {
                     tenant: tenant.clone()?,
                     device: device?,

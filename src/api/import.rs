@@ -111,7 +111,7 @@ async fn next(messages: &mut Streaming<ImportUsersRequest>) -> Result<Option<Con
     match messages.message().await {
         Ok(None) => Ok(None),
         Ok(Some(message)) => message.content.map(Some).ok_or_else(|| Fields::of("content", "must be given")),
-        Err(status) => Err(Fields::of("content", format!("cannot be read: {}", status.message()))),
+        Err(_broken) => Err(Fields::of("content", "cannot be read, or is larger than 256 KiB")),
     }
 }
 

@@ -125,7 +125,7 @@ impl UserService for UserApi {
             let user = fields.subject("user_id", subject);
             let current = fields.password("current_password", request.current_password);
             let new = fields.password("new_password", request.new_password);
-            let from = fields.from(request.source);
+            let from = fields.source_of(request.source);
             let (Some(tenant), Some(user), Some(current), Some(new), Some(from)) = (tenant, user, current, new, from)
             else {
                 return Err(fields.error());
@@ -149,7 +149,7 @@ impl UserService for UserApi {
             });
             let user = fields.subject("user_id", subject);
             let password = fields.password("password", request.password);
-            let from = fields.from(request.source);
+            let from = fields.source_of(request.source);
             let (Some(tenant), Some(user), Some(password), Some(from)) = (tenant, user, password, from) else {
                 return Err(fields.error());
             };
@@ -176,7 +176,7 @@ impl UserService for UserApi {
                 });
                 let user = fields.subject_in(path, "user_id", subject);
                 let password = fields.password(&format!("{path}password"), check.password);
-                let from = fields.from_in(path, check.source);
+                let from = fields.source_in(path, check.source);
                 Some(VerifyPassword { tenant: tenant.clone()?, user: user?, password: password?, from: from? })
             });
             let (Some(_), Some(checks)) = (&tenant, checks) else { return Err(fields.error()) };

@@ -111,13 +111,13 @@ impl Fields {
 
     /// Where an attempt comes from: printing ASCII, at most 128 of it; nowhere in particular where empty.
     #[expect(clippy::option_option, reason = "not valid, or valid and absent")]
-    pub(super) fn from(&mut self, value: String) -> Option<Option<String>> {
-        self.from_in("", value)
+    pub(super) fn source_of(&mut self, value: String) -> Option<Option<String>> {
+        self.source_in("", value)
     }
 
     /// The same, below a path such as `checks[3].`.
     #[expect(clippy::option_option, reason = "not valid, or valid and absent")]
-    pub(super) fn from_in(&mut self, path: &str, value: String) -> Option<Option<String>> {
+    pub(super) fn source_in(&mut self, path: &str, value: String) -> Option<Option<String>> {
         if value.is_empty() {
             return Some(None);
         }

@@ -1,6 +1,6 @@
 //! The soft lock as the use cases see it: whose attempt it is, how it is settled, what is shown and recorded of it.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::{Call, Ops, attempt::Attempt};
 use crate::{

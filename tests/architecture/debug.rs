@@ -64,10 +64,18 @@ const TABLE: &[Row] = table! {
     GetDeviceResponse
     GetIntegrationRequest
     GetIntegrationResponse
+    GetPasswordCensusRequest
+    GetPasswordCensusResponse
     GetTenantRequest
     GetTenantResponse
     GetUserRequest
     GetUserResponse
+    ImportBatch
+    ImportFailure
+    ImportOptions
+    ImportUser
+    ImportUsersRequest
+    ImportUsersResponse
     Integration
     IntegrationCredentials
     JwtIssuer
@@ -75,6 +83,7 @@ const TABLE: &[Row] = table! {
     ListTenantsResponse
     PasswordCheck
     PasswordCheckResult
+    PasswordScheme
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest
@@ -92,6 +101,7 @@ const TABLE: &[Row] = table! {
     Rule
     ScopeGrant
     SecretPolicy
+    SoftLock
     Tenant
     TenantAlias
     UpdateIntegrationRequest

@@ -112,8 +112,11 @@ fn every_method_has_a_rule_and_every_permission_a_method() {
 fn every_unary_method_has_routes_that_bind_what_there_is() {
     for method in methods() {
         let name = method.full_name();
-        assert!(!method.is_client_streaming() && !method.is_server_streaming(), "{name}: streams have no test yet");
         let routes = routes(&method);
+        if method.is_client_streaming() || method.is_server_streaming() {
+            assert!(routes.is_empty(), "{name}: a stream has no route");
+            continue;
+        }
         assert!(!routes.is_empty(), "{name}: no google.api.http");
         for (verb, path, body) in routes {
             assert!(path.starts_with("/v1/"), "{name}: {path}");

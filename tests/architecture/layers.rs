@@ -27,10 +27,14 @@ const LAYERS: &[Layer] = &[
         crates: &[
             "argon2",
             "aws_lc_rs",
+            "bcrypt",
+            "blake2",
             "data_encoding",
+            "scrypt",
             "secrecy",
             "serde",
             "serde_json",
+            "sha_crypt",
             "subtle",
             "thiserror",
             "tokio",
@@ -51,7 +55,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "ops",
         modules: &["access", "audit", "crypto", "domain", "store"],
-        crates: &["futures_util", "secrecy", "tokio", "tracing", "zeroize"],
+        crates: &["futures_util", "governor", "secrecy", "tokio", "tracing", "zeroize"],
     },
     Layer {
         module: "api",
@@ -62,6 +66,7 @@ const LAYERS: &[Layer] = &[
             "prost_types",
             "secrecy",
             "tokio",
+            "tokio_stream",
             "tonic",
             "tonic_health",
             "tonic_reflection",
@@ -107,7 +112,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "telemetry", modules: &["config"], crates: &["tracing", "tracing_subscriber"] },
     Layer {
         module: "config",
-        modules: &["app", "crypto", "gateway", "store", "telemetry"],
+        modules: &["app", "crypto", "domain", "gateway", "ops", "store", "telemetry"],
         crates: &["figment", "http", "serde", "toml", "tonic"],
     },
     Layer {
@@ -122,12 +127,16 @@ const LAYERS: &[Layer] = &[
             "aws_lc_rs",
             "clap",
             "clap_complete",
+            "csv",
             "data_encoding",
+            "indicatif",
             "jsonwebtoken",
+            "prost",
             "secrecy",
             "serde",
             "serde_json",
             "tokio",
+            "tokio_stream",
             "tonic",
             "tonic_health",
             "tracing",
@@ -163,6 +172,7 @@ const OPENS_SECRETS: &[&str] = &[
     "src/api/caller.rs",
     "src/cli/dev/mod.rs",
     "src/cli/init.rs",
+    "src/crypto/hasher/foreign.rs",
     "src/crypto/hasher/mod.rs",
     "src/crypto/keyring/mod.rs",
     "src/crypto/sealed.rs",
@@ -245,7 +255,7 @@ fn files_are_short() {
 }
 
 #[test]
-fn nothing_is_unsafe() {
+fn nothing_is_unsafe_but_the_argon2_kernels() {
     fn find(tokens: TokenStream, lines: &mut Vec<usize>) {
         for token in tokens {
             match token {
@@ -255,7 +265,7 @@ fn nothing_is_unsafe() {
             }
         }
     }
-    for (name, text) in files() {
+    for (name, text) in files().into_iter().filter(|(name, _)| !name.starts_with("src/crypto/argon2/")) {
         let mut lines = Vec::new();
         find(TokenStream::from_str(&text).unwrap(), &mut lines);
         assert!(lines.is_empty(), "{name}: unsafe on lines {lines:?}");

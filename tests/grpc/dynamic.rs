@@ -106,6 +106,7 @@ pub(crate) fn methods() -> Vec<Method> {
     let services = DESCRIPTORS.services().filter(|service| service.package_name() == "rekey.v1");
     let methods: Vec<_> = services
         .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .filter(|descriptor| !descriptor.is_client_streaming())
         .map(|descriptor| {
             let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
             let access = rules::of(&path).unwrap_or_else(|| panic!("{path} has no rule")).access;

@@ -131,7 +131,7 @@ async fn a_list_is_read_page_by_page_with_tokens_that_carry_no_right() {
     assert_eq!(ids, ["a", "b", "c", "d", "system"]);
 
     let other = rekey.make_caller("system", &["tenants:list"]).await;
-    let altered = format!("{}A", &page_token[..page_token.len() - 1]);
+    let altered = format!("{}{page_token}", &page_token[..1]);
     let mut other = rekey.clients(&other).tenants;
     let foreign = other.list_tenants(ListTenantsRequest { page_size: 2, page_token: page_token.clone() }).await;
     let altered = admin.list_tenants(ListTenantsRequest { page_size: 2, page_token: altered }).await;

@@ -80,9 +80,10 @@ async fn checks_that_are_given_up_give_their_places_back() {
     for _ in 0..10 {
         // Until one is refused: then all places are taken.
         let mut taken = JoinSet::new();
-        for _ in 0..10 {
+        for source in 0..10 {
             let mut users = clients.users.clone();
-            taken.spawn(async move { users.verify_password(verify()).await });
+            let check = rekey::proto::VerifyPasswordRequest { source: source.to_string(), ..verify() };
+            taken.spawn(async move { users.verify_password(check).await });
         }
         let full = loop {
             if let Err(status) = taken.join_next().await.expect("one too many").unwrap() {
