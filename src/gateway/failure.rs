@@ -133,6 +133,7 @@ impl From<Status> for Failure {
         let details = status.get_error_details();
         let ours = details.error_info().filter(|info| info.domain == DOMAIN);
         let Some(reason) = ours.and_then(|info| ErrorReason::from_str_name(&format!("{PREFIX}{}", info.reason))) else {
+            tracing::warn!(code = ?status.code(), cause = innermost(&status), "no answer from the service");
             return unexplained(status.code());
         };
         let decoded = pb::Status::decode(status.details()).unwrap_or_default();
@@ -167,6 +168,15 @@ fn unexplained(code: Code) -> Failure {
             Failure::found(code, ErrorReason::Internal, "the service refused the call and did not say why")
         }
     }
+}
+
+/// What the transport stumbled over, for the operator alone: a refused connection, a certificate of nobody that is known.
+fn innermost(status: &Status) -> String {
+    let mut cause: &dyn std::error::Error = status;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 fn detail(name: &str, message: &impl prost::Message) -> Any {
