@@ -99,6 +99,7 @@ async fn requests(values: &Values) {
         tenant_id: "applivery".to_owned(),
         integration_id: "harmony-mobile".to_owned(),
         etag: String::new(),
+        ..Default::default()
     };
     let integrations = IntegrationServiceClient::new(channel.clone());
     let grpc = time(async || {
@@ -135,6 +136,7 @@ async fn requests(values: &Values) {
             "correct horse battery staple".to_owned(),
         )),
         etag: String::new(),
+        ..Default::default()
     };
     let users = UserServiceClient::new(channel);
     let grpc = time(async || {
@@ -150,6 +152,7 @@ async fn requests(values: &Values) {
         current_password: password.clone(),
         new_password: password.clone(),
         source: String::new(),
+        ..Default::default()
     };
     let grpc = time(async || {
         users.clone().change_password(with_token(values, message.clone())).await.unwrap();

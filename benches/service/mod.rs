@@ -73,7 +73,7 @@ impl Service {
         let channel = self.connect().await;
         let mut tenants = TenantServiceClient::new(channel.clone());
         let tenant = Tenant { tenant_id: TENANT.to_owned(), ..Tenant::default() };
-        tenants.create_tenant(CreateTenantRequest { tenant: Some(tenant) }).await.unwrap();
+        tenants.create_tenant(CreateTenantRequest { tenant: Some(tenant), ..Default::default() }).await.unwrap();
         let user = CreateUserRequest {
             tenant_id: TENANT.to_owned(),
             user_id: "ada".to_owned(),
@@ -87,6 +87,7 @@ impl Service {
             device_id: "4711".to_owned(),
             user_name: "device01".to_owned(),
             secret_source: Some(create_device_request::SecretSource::Password(DEVICE_PASSWORD.to_owned())),
+            ..Default::default()
         };
         DeviceServiceClient::new(channel).create_device(device).await.unwrap();
     }

@@ -7,6 +7,8 @@ use crate::domain::{Error, Permission, Reason, ResourceId, Result, Timestamp, Ui
 /// What a method asks of its caller, from the `rule` option of the proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
+    /// Nothing: the request holds its own proof, or asks for what is public.
+    Anybody,
     /// To be known.
     AnyCaller,
     /// To hold a permission.

@@ -174,6 +174,7 @@ impl CallerService for CallerApi {
                 own_permissions: names(&caller.own_permissions),
                 credential_kind: kind.into(),
                 expire_time: caller.proof.expire_time.map(timestamp),
+                ..Default::default()
             })
         })
         .await
@@ -198,6 +199,76 @@ impl CallerService for CallerApi {
         })
         .await
     }
+
+    async fn get_caller(
+        &self,
+        _request: Request<proto::GetCallerRequest>,
+    ) -> Result<Response<proto::GetCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn list_callers(
+        &self,
+        _request: Request<proto::ListCallersRequest>,
+    ) -> Result<Response<proto::ListCallersResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn update_caller(
+        &self,
+        _request: Request<proto::UpdateCallerRequest>,
+    ) -> Result<Response<proto::UpdateCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn delete_caller(
+        &self,
+        _request: Request<proto::DeleteCallerRequest>,
+    ) -> Result<Response<proto::DeleteCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn lock_caller(
+        &self,
+        _request: Request<proto::LockCallerRequest>,
+    ) -> Result<Response<proto::LockCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn unlock_caller(
+        &self,
+        _request: Request<proto::UnlockCallerRequest>,
+    ) -> Result<Response<proto::UnlockCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn disable_caller(
+        &self,
+        _request: Request<proto::DisableCallerRequest>,
+    ) -> Result<Response<proto::DisableCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn enable_caller(
+        &self,
+        _request: Request<proto::EnableCallerRequest>,
+    ) -> Result<Response<proto::EnableCallerResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn list_credentials(
+        &self,
+        _request: Request<proto::ListCredentialsRequest>,
+    ) -> Result<Response<proto::ListCredentialsResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn explain_permission(
+        &self,
+        _request: Request<proto::ExplainPermissionRequest>,
+    ) -> Result<Response<proto::ExplainPermissionResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
 }
 
 impl From<CallerView> for proto::Caller {
@@ -211,6 +282,7 @@ impl From<CallerView> for proto::Caller {
             state: state(subject.state).into(),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
+            ..Default::default()
         }
     }
 }

@@ -190,6 +190,55 @@ impl DeviceService for DeviceApi {
         })
         .await
     }
+
+    async fn list_devices(
+        &self,
+        _request: Request<proto::ListDevicesRequest>,
+    ) -> Result<Response<proto::ListDevicesResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn update_device(
+        &self,
+        _request: Request<proto::UpdateDeviceRequest>,
+    ) -> Result<Response<proto::UpdateDeviceResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn delete_device(
+        &self,
+        _request: Request<proto::DeleteDeviceRequest>,
+    ) -> Result<Response<proto::DeleteDeviceResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn lock_device(
+        &self,
+        _request: Request<proto::LockDeviceRequest>,
+    ) -> Result<Response<proto::LockDeviceResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn unlock_device(
+        &self,
+        _request: Request<proto::UnlockDeviceRequest>,
+    ) -> Result<Response<proto::UnlockDeviceResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn disable_device(
+        &self,
+        _request: Request<proto::DisableDeviceRequest>,
+    ) -> Result<Response<proto::DisableDeviceResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn enable_device(
+        &self,
+        _request: Request<proto::EnableDeviceRequest>,
+    ) -> Result<Response<proto::EnableDeviceResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
 }
 
 fn authentication(user_name: Option<String>, password: Option<&Password>) -> DeviceAuthentication {
@@ -210,6 +259,7 @@ impl From<DeviceView> for proto::Device {
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
+            ..Default::default()
         }
     }
 }

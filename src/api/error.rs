@@ -15,8 +15,8 @@ pub const DOMAIN: &str = "rekey";
 #[must_use]
 pub const fn row(reason: Reason) -> (Code, &'static str) {
     use Code::{
-        Aborted, AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
-        ResourceExhausted, Unauthenticated, Unavailable, Unknown,
+        Aborted, AlreadyExists, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+        PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unknown,
     };
     match reason {
         Reason::CredentialMissing => (Unauthenticated, "CREDENTIAL_MISSING"),
@@ -54,6 +54,14 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::StoreUnavailable => (Unavailable, "STORE_UNAVAILABLE"),
         Reason::OutcomeUnknown => (Unknown, "OUTCOME_UNKNOWN"),
         Reason::Internal => (Internal, "INTERNAL"),
+        Reason::RequestIdReused => (InvalidArgument, "REQUEST_ID_REUSED"),
+        Reason::RankTooLow => (PermissionDenied, "RANK_TOO_LOW"),
+        Reason::PasswordChangeRequired => (FailedPrecondition, "PASSWORD_CHANGE_REQUIRED"),
+        Reason::LoginRefused => (Unauthenticated, "LOGIN_REFUSED"),
+        Reason::TenantNotEmpty => (FailedPrecondition, "TENANT_NOT_EMPTY"),
+        Reason::TenantDisabled => (FailedPrecondition, "TENANT_DISABLED"),
+        Reason::TokenIssuerNotSet => (FailedPrecondition, "TOKEN_ISSUER_NOT_SET"),
+        Reason::TookTooLong => (DeadlineExceeded, "TOOK_TOO_LONG"),
     }
 }
 
@@ -111,7 +119,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 35] = [
+    const ALL: [Reason; 43] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
@@ -147,6 +155,14 @@ mod tests {
         Reason::StoreUnavailable,
         Reason::OutcomeUnknown,
         Reason::Internal,
+        Reason::RequestIdReused,
+        Reason::RankTooLow,
+        Reason::PasswordChangeRequired,
+        Reason::LoginRefused,
+        Reason::TenantNotEmpty,
+        Reason::TenantDisabled,
+        Reason::TokenIssuerNotSet,
+        Reason::TookTooLong,
     ];
 
     #[test]

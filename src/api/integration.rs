@@ -131,6 +131,48 @@ impl IntegrationService for IntegrationApi {
         })
         .await
     }
+
+    async fn list_integrations(
+        &self,
+        _request: Request<proto::ListIntegrationsRequest>,
+    ) -> Result<Response<proto::ListIntegrationsResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn delete_integration(
+        &self,
+        _request: Request<proto::DeleteIntegrationRequest>,
+    ) -> Result<Response<proto::DeleteIntegrationResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn lock_integration(
+        &self,
+        _request: Request<proto::LockIntegrationRequest>,
+    ) -> Result<Response<proto::LockIntegrationResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn unlock_integration(
+        &self,
+        _request: Request<proto::UnlockIntegrationRequest>,
+    ) -> Result<Response<proto::UnlockIntegrationResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn disable_integration(
+        &self,
+        _request: Request<proto::DisableIntegrationRequest>,
+    ) -> Result<Response<proto::DisableIntegrationResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn enable_integration(
+        &self,
+        _request: Request<proto::EnableIntegrationRequest>,
+    ) -> Result<Response<proto::EnableIntegrationResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
 }
 
 impl From<IntegrationView> for proto::Integration {
@@ -144,6 +186,7 @@ impl From<IntegrationView> for proto::Integration {
             configured,
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
+            ..Default::default()
         }
     }
 }

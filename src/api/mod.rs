@@ -3,6 +3,7 @@
 //! To add an RPC: its proto with `rule` and `google.api.http`, a use case in `ops`, a method here in the file of its noun.
 
 mod answer;
+mod audit;
 mod caller;
 mod device;
 pub mod error;
@@ -10,8 +11,10 @@ mod gate;
 pub mod health;
 mod import;
 mod integration;
+mod policy;
 pub mod rules;
 mod tenant;
+mod token;
 mod user;
 mod validate;
 
@@ -28,9 +31,10 @@ use crate::{
     metrics::Calls,
     ops::Ops,
     proto::{
-        DESCRIPTOR_SET, caller_service_server::CallerServiceServer, device_service_server::DeviceServiceServer,
-        integration_service_server::IntegrationServiceServer, tenant_service_server::TenantServiceServer,
-        user_service_server::UserServiceServer,
+        DESCRIPTOR_SET, audit_service_server::AuditServiceServer, caller_service_server::CallerServiceServer,
+        device_service_server::DeviceServiceServer, integration_service_server::IntegrationServiceServer,
+        policy_service_server::PolicyServiceServer, tenant_service_server::TenantServiceServer,
+        token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
 };
 
@@ -61,7 +65,10 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
         .add_service(bounded!(UserServiceServer, user::UserApi::new(ops)))
         .add_service(bounded!(DeviceServiceServer, device::DeviceApi::new(ops)))
         .add_service(bounded!(IntegrationServiceServer, integration::IntegrationApi::new(ops)))
-        .add_service(bounded!(CallerServiceServer, caller::CallerApi::new(ops)));
+        .add_service(bounded!(CallerServiceServer, caller::CallerApi::new(ops)))
+        .add_service(bounded!(PolicyServiceServer, policy::PolicyApi::new(ops)))
+        .add_service(bounded!(TokenServiceServer, token::TokenApi::new(ops)))
+        .add_service(bounded!(AuditServiceServer, audit::AuditApi::new(ops)));
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()

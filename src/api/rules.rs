@@ -48,8 +48,8 @@ fn access(method: &MethodDescriptor) -> Option<Access> {
     match rule.get_field_by_name("permission").as_deref() {
         Some(Value::String(permission)) if !permission.is_empty() => Permission::parse(permission).map(Access::Holding),
         _ => {
-            let any = rule.get_field_by_name("any_caller")?.as_bool()?;
-            any.then_some(Access::AnyCaller)
+            let says = |name| rule.get_field_by_name(name).and_then(|value| value.as_bool()).unwrap_or(false);
+            says("anybody").then_some(Access::Anybody).or_else(|| says("any_caller").then_some(Access::AnyCaller))
         }
     }
 }

@@ -78,9 +78,41 @@ impl TenantService for TenantApi {
                 }
             };
             let (tenants, next_page_token) = self.ops.list_tenants(call, size, &request.page_token).await?;
-            Ok(ListTenantsResponse { tenants: tenants.into_iter().map(Into::into).collect(), next_page_token })
+            Ok(ListTenantsResponse {
+                tenants: tenants.into_iter().map(Into::into).collect(),
+                next_page_token,
+                ..Default::default()
+            })
         })
         .await
+    }
+
+    async fn update_tenant(
+        &self,
+        _request: Request<proto::UpdateTenantRequest>,
+    ) -> Result<Response<proto::UpdateTenantResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn delete_tenant(
+        &self,
+        _request: Request<proto::DeleteTenantRequest>,
+    ) -> Result<Response<proto::DeleteTenantResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn disable_tenant(
+        &self,
+        _request: Request<proto::DisableTenantRequest>,
+    ) -> Result<Response<proto::DisableTenantResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn enable_tenant(
+        &self,
+        _request: Request<proto::EnableTenantRequest>,
+    ) -> Result<Response<proto::EnableTenantResponse>, Status> {
+        Err(super::error::unimplemented())
     }
 }
 
@@ -245,6 +277,7 @@ impl From<Tenant> for proto::Tenant {
             device_policy: Some(tenant.settings.device_policy.into()),
             integration_policy: Some(tenant.settings.integration_policy.into()),
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
+            ..Default::default()
         }
     }
 }
@@ -272,6 +305,7 @@ impl From<Policy> for SecretPolicy {
             symbols: Some(policy.symbols),
             blocklist: Some(policy.blocklist),
             generated_length: Some(policy.generated_length),
+            ..Default::default()
         }
     }
 }

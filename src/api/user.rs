@@ -157,6 +157,7 @@ impl UserService for UserApi {
             Ok(VerifyPasswordResponse {
                 verified: verified.is_some(),
                 user_id: verified.map(|id| id.to_string()).unwrap_or_default(),
+                ..Default::default()
             })
         })
         .await
@@ -184,7 +185,7 @@ impl UserService for UserApi {
             let results = outcomes.into_iter().map(|outcome| {
                 let (verified, overloaded) = unless_overloaded(outcome)?;
                 let user_id = verified.as_ref().map(ToString::to_string).unwrap_or_default();
-                Ok(PasswordCheckResult { verified: verified.is_some(), user_id, overloaded })
+                Ok(PasswordCheckResult { verified: verified.is_some(), user_id, overloaded, ..Default::default() })
             });
             Ok(BatchVerifyPasswordsResponse { results: results.collect::<Result<_, Error>>()? })
         })
@@ -206,6 +207,62 @@ impl UserService for UserApi {
     ) -> Result<Response<GetPasswordCensusResponse>, Status> {
         import::census(&self.ops, request).await
     }
+
+    async fn list_users(
+        &self,
+        _request: Request<proto::ListUsersRequest>,
+    ) -> Result<Response<proto::ListUsersResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn update_user(
+        &self,
+        _request: Request<proto::UpdateUserRequest>,
+    ) -> Result<Response<proto::UpdateUserResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn delete_user(
+        &self,
+        _request: Request<proto::DeleteUserRequest>,
+    ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn lock_user(
+        &self,
+        _request: Request<proto::LockUserRequest>,
+    ) -> Result<Response<proto::LockUserResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn unlock_user(
+        &self,
+        _request: Request<proto::UnlockUserRequest>,
+    ) -> Result<Response<proto::UnlockUserResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn disable_user(
+        &self,
+        _request: Request<proto::DisableUserRequest>,
+    ) -> Result<Response<proto::DisableUserResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn enable_user(
+        &self,
+        _request: Request<proto::EnableUserRequest>,
+    ) -> Result<Response<proto::EnableUserResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
+
+    async fn issue_token(
+        &self,
+        _request: Request<proto::IssueTokenRequest>,
+    ) -> Result<Response<proto::IssueTokenResponse>, Status> {
+        Err(super::error::unimplemented())
+    }
 }
 
 impl From<UserView> for proto::User {
@@ -220,6 +277,7 @@ impl From<UserView> for proto::User {
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
+            ..Default::default()
         }
     }
 }

@@ -48,13 +48,21 @@ pub enum Reason {
     StoreUnavailable,
     OutcomeUnknown,
     Internal,
+    RequestIdReused,
+    RankTooLow,
+    PasswordChangeRequired,
+    LoginRefused,
+    TenantNotEmpty,
+    TenantDisabled,
+    TokenIssuerNotSet,
+    TookTooLong,
 }
 
 impl Reason {
     /// Whether the caller is known and may not.
     #[must_use]
     pub const fn is_denial(self) -> bool {
-        matches!(self, Self::PermissionMissing | Self::NotOwnSubject | Self::ApiKeyReadOnly)
+        matches!(self, Self::PermissionMissing | Self::NotOwnSubject | Self::ApiKeyReadOnly | Self::RankTooLow)
     }
 }
 

@@ -4,28 +4,55 @@ use std::fmt;
 
 /// Every permission there is, as named in the `rule` option of the methods in `proto/`.
 const KNOWN: &[&str] = &[
+    "audit:list",
     "callers:create",
     "callers:createCredential",
+    "callers:delete",
+    "callers:disable",
+    "callers:get",
+    "callers:list",
+    "callers:lock",
     "callers:revokeCredential",
+    "callers:update",
     "devices:create",
+    "devices:delete",
+    "devices:disable",
     "devices:get",
+    "devices:list",
+    "devices:lock",
     "devices:resetAuthentication",
     "devices:revealAuthentication",
+    "devices:update",
     "devices:verify",
     "integrations:create",
+    "integrations:delete",
+    "integrations:disable",
     "integrations:get",
+    "integrations:list",
+    "integrations:lock",
     "integrations:reset",
     "integrations:reveal",
     "integrations:update",
+    "policies:check",
+    "policies:explain",
     "tenants:create",
+    "tenants:delete",
+    "tenants:disable",
     "tenants:get",
     "tenants:list",
+    "tenants:update",
+    "tokens:exchangeSignature",
     "users:census",
     "users:changePassword",
     "users:create",
+    "users:delete",
+    "users:disable",
     "users:get",
     "users:import",
+    "users:list",
+    "users:lock",
     "users:resetPassword",
+    "users:update",
     "users:verify",
 ];
 
@@ -71,6 +98,8 @@ impl Permission {
     #[must_use]
     pub fn only_reads(self) -> bool {
         self.0.ends_with(":census")
+            || self.0.ends_with(":check")
+            || self.0.ends_with(":explain")
             || self.0.ends_with(":get")
             || self.0.ends_with(":list")
             || self.0.ends_with(":verify")

@@ -164,6 +164,7 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         current_password: current.to_owned(),
         new_password: new.to_owned(),
         source: String::new(),
+        ..Default::default()
     };
     users.change_password(with_token(admin, change(&first, &second))).await.unwrap();
     let wrong = canaries.give("user-wrong-current");
@@ -188,6 +189,7 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
             user_id: "user".to_owned(),
             secret_source: Some(source),
             etag: String::new(),
+            ..Default::default()
         };
         let answer = users.reset_password(with_token(admin, reset)).await.unwrap().into_inner();
         if !answer.generated_password.is_empty() {
@@ -207,7 +209,7 @@ async fn tenant(channel: &Channel, admin: &str) {
         aliases: vec![alias("applivery", "canary-cage"), alias("roma", "proj01/inst01")],
         ..Tenant::default()
     };
-    let request = with_token(admin, CreateTenantRequest { tenant: Some(tenant) });
+    let request = with_token(admin, CreateTenantRequest { tenant: Some(tenant), ..Default::default() });
     TenantServiceClient::new(channel.clone()).create_tenant(request).await.unwrap();
 }
 
@@ -223,6 +225,7 @@ async fn devices(channel: &Channel, admin: &str, canaries: &mut Canaries) {
             device_id: id.to_owned(),
             user_name: format!("device-{id}"),
             secret_source: Some(source),
+            ..Default::default()
         };
         let answer = devices.create_device(with_token(admin, create)).await.unwrap().into_inner();
         canaries.keep(&answer.authentication.unwrap().password);
@@ -256,6 +259,7 @@ async fn devices(channel: &Channel, admin: &str, canaries: &mut Canaries) {
             secret_source: source,
             return_current_password: true,
             etag: String::new(),
+            ..Default::default()
         };
         let answer = devices.reset_authentication(with_token(admin, reset)).await.unwrap().into_inner();
         canaries.keep(&answer.authentication.unwrap().password);
@@ -271,6 +275,7 @@ async fn integrations(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         username: "harmony".to_owned(),
         secret_source: Some(create_integration_request::SecretSource::Password(canaries.give("integration"))),
         settings: [("token".to_owned(), canaries.give("setting-first"))].into(),
+        ..Default::default()
     };
     integrations.create_integration(with_token(admin, create)).await.unwrap();
     let update = UpdateIntegrationRequest {
@@ -279,12 +284,14 @@ async fn integrations(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         settings: [("token".to_owned(), canaries.give("setting-second"))].into(),
         return_credentials: true,
         etag: String::new(),
+        ..Default::default()
     };
     integrations.update_integration(with_token(admin, update)).await.unwrap();
     let reset = ResetIntegrationRequest {
         tenant_id: tenant_id.clone(),
         integration_id: integration_id.clone(),
         etag: String::new(),
+        ..Default::default()
     };
     let answer = integrations.reset_integration(with_token(admin, reset)).await.unwrap().into_inner();
     let password = canaries.keep(&answer.credentials.unwrap().password);
@@ -302,6 +309,7 @@ async fn callers(channel: &Channel, admin: &str, canaries: &mut Canaries) -> (St
         caller_id: caller_id.clone(),
         display_name: String::new(),
         permissions: vec!["*".to_owned()],
+        ..Default::default()
     };
     callers.create_caller(with_token(admin, create)).await.unwrap();
     let token = |token: String| CreateApiTokenRequest {
@@ -309,6 +317,7 @@ async fn callers(channel: &Channel, admin: &str, canaries: &mut Canaries) -> (St
         caller_id: caller_id.clone(),
         token,
         expire_time: None,
+        ..Default::default()
     };
     let generated = callers.create_api_token(with_token(admin, token(String::new()))).await.unwrap().into_inner();
     callers.who_am_i(with_token(&canaries.keep(&generated.token), WhoAmIRequest {})).await.unwrap();

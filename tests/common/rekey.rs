@@ -241,7 +241,7 @@ impl Rekey {
 
     /// Makes a tenant.
     pub(crate) async fn make_tenant(&self, tenant: Tenant) -> Tenant {
-        let request = CreateTenantRequest { tenant: Some(tenant) };
+        let request = CreateTenantRequest { tenant: Some(tenant), ..Default::default() };
         self.admin().tenants.create_tenant(request).await.unwrap().into_inner().tenant.unwrap()
     }
 

@@ -59,7 +59,7 @@ async fn issue(rekey: &Rekey, expire_seconds: Option<i64>) -> (String, RevokeApi
         ..CreateApiTokenRequest::default()
     };
     let made = callers.create_api_token(request).await.unwrap().into_inner();
-    (made.token, RevokeApiTokenRequest { tenant_id, caller_id, token_id: made.token_id })
+    (made.token, RevokeApiTokenRequest { tenant_id, caller_id, token_id: made.token_id, ..Default::default() })
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn the_one_permission_is_enough() {
     for method in methods() {
         let held = match method.access {
             Access::Holding(permission) => vec![permission.as_str().to_owned()],
-            Access::AnyCaller => Vec::new(),
+            Access::AnyCaller | Access::Anybody => Vec::new(),
         };
         let token = token_of(&rekey, "system", held).await;
         // Whoever may know whether he may call something is told by asking for what he may.

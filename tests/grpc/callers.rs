@@ -57,6 +57,7 @@ async fn a_generated_token_proves_its_caller_until_it_is_revoked() {
         tenant_id: "acme".to_owned(),
         caller_id: "portal".to_owned(),
         token_id: made.token_id.clone(),
+        ..Default::default()
     };
     let mut admin = rekey.admin().callers;
     admin.revoke_api_token(request.clone()).await.unwrap();

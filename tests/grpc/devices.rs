@@ -21,6 +21,7 @@ async fn with_device() -> (Rekey, Clients) {
         device_id: "4711".to_owned(),
         user_name: "device01".to_owned(),
         secret_source: Some(create_device_request::SecretSource::Password(FIRST.to_owned())),
+        ..Default::default()
     };
     clients.devices.create_device(request).await.unwrap();
     (rekey, clients)

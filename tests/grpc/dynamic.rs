@@ -137,6 +137,7 @@ pub(crate) async fn furnish(rekey: &Rekey, tenant: &str) {
         device_id: text("cam"),
         user_name: text("cam-1"),
         secret_source: Some(create_device_request::SecretSource::Password(text(PASSWORD))),
+        ..Default::default()
     };
     admin.devices.create_device(device).await.unwrap();
     let integration = CreateIntegrationRequest {

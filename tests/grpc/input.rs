@@ -232,7 +232,11 @@ async fn every_field_that_is_wrong_is_told_at_once_by_its_path() {
         jwt_issuers: vec![JwtIssuer { public_key_pem: text("no key"), ..JwtIssuer::default() }],
         ..Tenant::default()
     };
-    let status = admin.tenants.create_tenant(CreateTenantRequest { tenant: Some(tenant) }).await.unwrap_err();
+    let status = admin
+        .tenants
+        .create_tenant(CreateTenantRequest { tenant: Some(tenant), ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "FIELDS_INVALID"));
     let told: BTreeSet<String> = fields(&status).into_iter().collect();
     let expected = [
@@ -254,6 +258,7 @@ async fn every_field_that_is_wrong_is_told_at_once_by_its_path() {
         username: text("tab\there"),
         state: 17,
         secret_source: Some(create_user_request::SecretSource::Password(text("\0"))),
+        ..Default::default()
     };
     let status = admin.users.create_user(user).await.unwrap_err();
     assert_eq!(fields(&status), ["tenant_id", "user_id", "username", "state", "password"]);

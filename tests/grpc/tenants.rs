@@ -76,7 +76,12 @@ async fn everything_wrong_with_a_tenant_is_told_at_once() {
         }],
         ..Tenant::default()
     };
-    let refused = rekey.admin().tenants.create_tenant(CreateTenantRequest { tenant: Some(tenant) }).await.unwrap_err();
+    let refused = rekey
+        .admin()
+        .tenants
+        .create_tenant(CreateTenantRequest { tenant: Some(tenant), ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "FIELDS_INVALID"));
     let expected = [
         "tenant.tenant_id",
@@ -96,7 +101,7 @@ async fn an_id_and_an_alias_are_taken_once() {
     let rekey = Rekey::start().await;
     let tenant = |id: &str, name: &str| {
         let tenant = Tenant { tenant_id: id.to_owned(), aliases: vec![alias("applivery", name)], ..Tenant::default() };
-        CreateTenantRequest { tenant: Some(tenant) }
+        CreateTenantRequest { tenant: Some(tenant), ..Default::default() }
     };
     let mut tenants = rekey.admin().tenants;
     tenants.create_tenant(tenant("one", "acme")).await.unwrap();
@@ -119,7 +124,7 @@ async fn a_list_is_read_page_by_page_with_tokens_that_carry_no_right() {
     let mut admin = rekey.admin().tenants;
     let (mut ids, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = ListTenantsRequest { page_size: 2, page_token: page_token.clone() };
+        let request = ListTenantsRequest { page_size: 2, page_token: page_token.clone(), ..Default::default() };
         let page = admin.list_tenants(request).await.unwrap().into_inner();
         assert!(page.tenants.len() <= 2);
         ids.extend(page.tenants.into_iter().map(|tenant| tenant.tenant_id));
@@ -133,8 +138,11 @@ async fn a_list_is_read_page_by_page_with_tokens_that_carry_no_right() {
     let other = rekey.make_caller("system", &["tenants:list"]).await;
     let altered = format!("{}{page_token}", &page_token[..1]);
     let mut other = rekey.clients(&other).tenants;
-    let foreign = other.list_tenants(ListTenantsRequest { page_size: 2, page_token: page_token.clone() }).await;
-    let altered = admin.list_tenants(ListTenantsRequest { page_size: 2, page_token: altered }).await;
+    let foreign = other
+        .list_tenants(ListTenantsRequest { page_size: 2, page_token: page_token.clone(), ..Default::default() })
+        .await;
+    let altered =
+        admin.list_tenants(ListTenantsRequest { page_size: 2, page_token: altered, ..Default::default() }).await;
     for refused in [foreign.unwrap_err(), altered.unwrap_err()] {
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["page_token".to_owned()]));
     }

@@ -98,6 +98,7 @@ fn change(user_id: &str) -> ChangePasswordRequest {
         current_password: PASSWORD.to_owned(),
         new_password: PASSWORD.to_owned(),
         source: String::new(),
+        ..Default::default()
     }
 }
 
@@ -254,6 +255,7 @@ async fn a_signed_date_proves_its_caller_within_fifteen_minutes() {
         tenant_id: "company".to_owned(),
         caller_id: "sdk".to_owned(),
         api_key: api_key.to_owned(),
+        ..Default::default()
     };
     admin.revoke_signing_key(revoke).await.unwrap();
     assert_eq!(whom(&rekey, signed(api_key, shared_key, &date(now))).await, Err("API_KEY_REVOKED".to_owned()));

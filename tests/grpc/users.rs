@@ -48,6 +48,7 @@ fn change(current: &str, new: &str) -> ChangePasswordRequest {
         current_password: current.to_owned(),
         new_password: new.to_owned(),
         source: String::new(),
+        ..Default::default()
     }
 }
 

@@ -128,6 +128,7 @@ async fn change(clients: &Clients, current: &str, new: &str) -> Result<User, ton
         current_password: current.to_owned(),
         new_password: new.to_owned(),
         source: HOME.to_owned(),
+        ..Default::default()
     };
     clients.users.clone().change_password(change).await.map(|answer| answer.into_inner().user.unwrap())
 }

@@ -47,7 +47,8 @@ async fn answers_come_in_the_order_of_the_questions() {
         .collect();
     let results = rekey.admin().users.batch_verify_passwords(batch(checks)).await.unwrap().into_inner().results;
     assert_eq!(results.len(), 100);
-    let yes = PasswordCheckResult { verified: true, user_id: "ada".to_owned(), overloaded: false };
+    let yes =
+        PasswordCheckResult { verified: true, user_id: "ada".to_owned(), overloaded: false, ..Default::default() };
     for four in results.chunks(4) {
         assert_eq!(four, [yes.clone(), PasswordCheckResult::default(), yes.clone(), PasswordCheckResult::default()]);
     }
@@ -127,6 +128,7 @@ async fn devices_are_checked_by_the_hundred_too() {
         device_id: "4711".to_owned(),
         user_name: "device01".to_owned(),
         secret_source: Some(create_device_request::SecretSource::Password("Abcdefgh1234567!".to_owned())),
+        ..Default::default()
     };
     devices.create_device(device).await.unwrap();
     let check = |subject, password: &str| AuthenticationCheck {

@@ -89,6 +89,7 @@ impl Seeder {
             secret_source: Some(create_integration_request::SecretSource::Generate(
                 crate::proto::GenerateSecret::default(),
             )),
+            ..Default::default()
         };
         let mut integrations = IntegrationServiceClient::new(self.channel.clone());
         done("integration", integrations.create_integration(self.request(integration)).await)?;
@@ -150,6 +151,7 @@ impl Seeder {
             shared_key: values.licensespring_shared_key.clone(),
             expire_time: None,
             read_only: false,
+            ..Default::default()
         };
         done("signing key", CallerServiceClient::new(self.channel.clone()).create_signing_key(self.request(key)).await)
     }
@@ -170,6 +172,7 @@ impl Seeder {
             device_id: values.roma_device_id.clone(),
             user_name: values.roma_user_name.clone(),
             secret_source: Some(create_device_request::SecretSource::Password(values.roma_password.clone())),
+            ..Default::default()
         };
         done("device", DeviceServiceClient::new(self.channel.clone()).create_device(self.request(device)).await)?;
         self.caller("roma", &["devices:resetAuthentication", "devices:revealAuthentication"]).await?;
@@ -177,7 +180,7 @@ impl Seeder {
     }
 
     async fn tenant(&self, tenant: Tenant) -> Result<(), Failure> {
-        let request = self.request(CreateTenantRequest { tenant: Some(tenant) });
+        let request = self.request(CreateTenantRequest { tenant: Some(tenant), ..Default::default() });
         done("tenant", TenantServiceClient::new(self.channel.clone()).create_tenant(request).await)
     }
 
@@ -198,6 +201,7 @@ impl Seeder {
             caller_id: PORTAL.to_owned(),
             display_name: "The demo's caller".to_owned(),
             permissions: permissions.iter().map(|name| (*name).to_owned()).collect(),
+            ..Default::default()
         };
         done("caller", CallerServiceClient::new(self.channel.clone()).create_caller(self.request(caller)).await)
     }
@@ -208,6 +212,7 @@ impl Seeder {
             caller_id: PORTAL.to_owned(),
             token: token.to_owned(),
             expire_time: None,
+            ..Default::default()
         };
         done("token", CallerServiceClient::new(self.channel.clone()).create_api_token(self.request(token)).await)
     }

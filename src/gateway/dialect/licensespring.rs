@@ -114,6 +114,7 @@ fn passwords(body: Result<Value, Unreadable>) -> Result<ChangePasswordRequest, E
         current_password: password.to_owned(),
         new_password: new_password.to_owned(),
         source: String::new(),
+        ..Default::default()
     })
 }
 

@@ -118,6 +118,7 @@ impl Route {
                     current_password: old_password,
                     new_password,
                     source: String::new(),
+                    ..Default::default()
                 };
                 call.wait(client.change_password(call.request(request))).await.map(drop)
             }

@@ -255,7 +255,7 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         R::CredentialExpired => {
             unauthenticated(&format!("token expires, expires_at: {}", failure.metadata("expire_time")))
         }
-        R::PermissionMissing | R::NotOwnSubject | R::ApiKeyReadOnly => {
+        R::PermissionMissing | R::NotOwnSubject | R::ApiKeyReadOnly | R::RankTooLow => {
             Error::new(StatusCode::FORBIDDEN, "ROMA.00012000", "No permissions to request this method")
         }
         // A project or instance whose name no tenant could have is one that does not exist.
@@ -293,7 +293,14 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         | R::RouteNotFound
         | R::MethodNotAllowed
         | R::PathInvalid
-        | R::ServiceUnreachable => Error::new(StatusCode::INTERNAL_SERVER_ERROR, "ROMA.00011000", "System error"),
+        | R::ServiceUnreachable
+        | R::RequestIdReused
+        | R::PasswordChangeRequired
+        | R::LoginRefused
+        | R::TenantNotEmpty
+        | R::TenantDisabled
+        | R::TokenIssuerNotSet
+        | R::TookTooLong => Error::new(StatusCode::INTERNAL_SERVER_ERROR, "ROMA.00011000", "System error"),
     }
 }
 

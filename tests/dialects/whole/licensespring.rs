@@ -57,7 +57,7 @@ impl Company {
         }
         let caller_id = company.make_key("company", "key-gone", false, "users:changePassword").await;
         let (tenant_id, api_key) = ("company".to_owned(), "key-gone".to_owned());
-        let request = RevokeSigningKeyRequest { tenant_id, caller_id, api_key };
+        let request = RevokeSigningKeyRequest { tenant_id, caller_id, api_key, ..Default::default() };
         company.0.admin().callers.revoke_signing_key(request).await.unwrap();
         company
     }

@@ -31,6 +31,7 @@ async fn make_user(rekey: &Rekey, tenant_id: &str, user_id: &str, username: &str
         username: username.to_owned(),
         state: state.into(),
         secret_source: Some(create_user_request::SecretSource::Password("the old phrase".to_owned())),
+        ..Default::default()
     };
     rekey.admin().users.create_user(request).await.unwrap();
 }

@@ -22,6 +22,7 @@ async fn a_device_is_reset_and_shown() {
             device_id: device_id.to_owned(),
             user_name: user_name.to_owned(),
             secret_source: Some(create_device_request::SecretSource::Password("Abcdefgh1234567!".to_owned())),
+            ..Default::default()
         };
         rekey.admin().devices.create_device(request).await.unwrap();
     }

@@ -95,7 +95,11 @@ fn act(clients: Clients, number: usize, end: End) -> Call {
             6 => drop(users.create_user(request(&id, end, create_user(&id, None))).await?),
             _ => {
                 let tenant = Some(Tenant { tenant_id: id.clone(), ..Tenant::default() });
-                drop(tenants.create_tenant(request(&id, end, CreateTenantRequest { tenant })).await?);
+                drop(
+                    tenants
+                        .create_tenant(request(&id, end, CreateTenantRequest { tenant, ..Default::default() }))
+                        .await?,
+                );
             }
         }
         Ok(())

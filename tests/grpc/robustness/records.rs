@@ -28,6 +28,7 @@ fn change_password(current: &str, new: &str) -> ChangePasswordRequest {
         subject: Some(change_password_request::Subject::UserId("ada".to_owned())),
         current_password: current.to_owned(),
         new_password: new.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -42,16 +43,19 @@ fn signing_key(api_key: &str) -> CreateSigningKeyRequest {
 
 fn revoke_token(token_id: &str) -> RevokeApiTokenRequest {
     let (tenant_id, caller_id) = (TENANT.to_owned(), "ops".to_owned());
-    RevokeApiTokenRequest { tenant_id, caller_id, token_id: token_id.to_owned() }
+    RevokeApiTokenRequest { tenant_id, caller_id, token_id: token_id.to_owned(), ..Default::default() }
 }
 
 fn revoke_key(api_key: &str) -> RevokeSigningKeyRequest {
     let (tenant_id, caller_id) = (TENANT.to_owned(), "ops".to_owned());
-    RevokeSigningKeyRequest { tenant_id, caller_id, api_key: api_key.to_owned() }
+    RevokeSigningKeyRequest { tenant_id, caller_id, api_key: api_key.to_owned(), ..Default::default() }
 }
 
 fn tenant(tenant_id: &str) -> CreateTenantRequest {
-    CreateTenantRequest { tenant: Some(Tenant { tenant_id: tenant_id.to_owned(), ..Tenant::default() }) }
+    CreateTenantRequest {
+        tenant: Some(Tenant { tenant_id: tenant_id.to_owned(), ..Tenant::default() }),
+        ..Default::default()
+    }
 }
 
 fn verify_device(password: &str) -> VerifyAuthenticationRequest {

@@ -82,6 +82,7 @@ pub(super) async fn what_was_made_before_a_stop_is_there_after(rekey: Rekey) {
         tenant_id: "acme".to_owned(),
         caller_id: "ops".to_owned(),
         token_id: revoked.token_id,
+        ..Default::default()
     };
     callers.revoke_api_token(revoke).await.unwrap();
     let policy = SecretPolicy { preset: PolicyPreset::Roma.into(), ..SecretPolicy::default() };

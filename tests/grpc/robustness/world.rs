@@ -46,6 +46,7 @@ pub(super) fn create_device(id: &str) -> CreateDeviceRequest {
         device_id: id.to_owned(),
         user_name: format!("name-{id}"),
         secret_source: Some(create_device_request::SecretSource::Password(DEVICE_PASSWORD.to_owned())),
+        ..Default::default()
     }
 }
 
@@ -56,6 +57,7 @@ pub(super) fn create_integration(id: &str) -> CreateIntegrationRequest {
         username: format!("name-{id}"),
         secret_source: Some(create_integration_request::SecretSource::Password(INTEGRATION_PASSWORD.to_owned())),
         settings: settings("first setting"),
+        ..Default::default()
     }
 }
 
