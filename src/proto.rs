@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
 
+pub use codec::BytesCodec;
 pub use generated::*;
 
 /// The encoded `FileDescriptorSet` of everything under `proto/`, comments included.

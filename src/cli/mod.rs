@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. A command gathers settings, calls `app` or `gateway`, and turns what
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
+mod admin;
 mod calibrate;
 mod census;
 mod completions;
@@ -13,7 +14,10 @@ mod init;
 mod installation;
 mod migrate;
 mod output;
+mod print;
 mod private_file;
+mod profile;
+mod prompt;
 mod serve;
 mod session;
 mod stop;
@@ -36,6 +40,8 @@ Examples:
   rekey serve                       the service, on 127.0.0.1:50051
   rekey gateway                     REST in front of it, on 127.0.0.1:8080
   rekey health                      does it serve?
+  rekey user create jane --generate administer it; see rekey user --help, and profiles there
+  rekey import users.jsonl          take over users of another system
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 configuration   4 keyring   5 database   6 address   7 unhealthy or not current
@@ -86,6 +92,13 @@ enum Command {
     Calibrate(calibrate::Arguments),
     Import(import::Arguments),
     Census(census::Arguments),
+    User(admin::user::Arguments),
+    Device(admin::device::Arguments),
+    Integration(admin::integration::Arguments),
+    Tenant(admin::tenant::Arguments),
+    Caller(admin::caller::Arguments),
+    Policy(admin::policy::Arguments),
+    Audit(admin::audit::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -118,6 +131,13 @@ impl Cli {
             Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),
             Command::Import(arguments) => block_on(import::run(arguments)),
             Command::Census(arguments) => block_on(census::run(arguments)),
+            Command::User(arguments) => block_on(admin::user::run(arguments)),
+            Command::Device(arguments) => block_on(admin::device::run(arguments)),
+            Command::Integration(arguments) => block_on(admin::integration::run(arguments)),
+            Command::Tenant(arguments) => block_on(admin::tenant::run(arguments)),
+            Command::Caller(arguments) => block_on(admin::caller::run(arguments)),
+            Command::Policy(arguments) => block_on(admin::policy::run(arguments)),
+            Command::Audit(arguments) => block_on(admin::audit::run(arguments)),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

@@ -1,31 +1,45 @@
 //! A service to talk to, and a caller to talk as.
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fmt::Write as _, path::PathBuf, str::FromStr as _};
 
+use http::uri::PathAndQuery;
+use prost::Message as _;
+use prost_reflect::DynamicMessage;
+use serde_json::Value;
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
+    client::Grpc,
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
+use tonic_types::StatusExt as _;
 use zeroize::Zeroizing;
 
 use super::{
     failure::{Exit, Failure},
     health::{endpoint, innermost},
+    profile::Profile,
+    prompt,
 };
+use crate::proto::{BytesCodec, DESCRIPTORS};
 
 /// Where the token is when no file is named. Never an argument: other users of a machine can read those.
 const TOKEN: &str = "REKEY_TOKEN";
+/// Where a service is when nothing else says so.
+const ADDRESS: &str = "http://127.0.0.1:50051";
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Connection {
-    /// The service
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
-    address: String,
-    /// Who vouches for its certificate, PEM
+    /// A profile of the client's configuration [default: the one it names]
+    #[arg(long, value_name = "NAME", env = "REKEY_PROFILE")]
+    profile: Option<String>,
+    /// The service [default: the profile's, or `http://127.0.0.1:50051`]
+    #[arg(long, value_name = "URL", env = "REKEY_ADDRESS")]
+    address: Option<String>,
+    /// Who vouches for its certificate, PEM [default: the profile's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Whose first line is the caller's API token [default: the environment's `REKEY_TOKEN`]
+    /// Whose first line is the caller's API token [default: the environment's `REKEY_TOKEN`, or the profile's file]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -33,32 +47,43 @@ pub(super) struct Connection {
 pub(super) struct Session {
     pub(super) channel: Channel,
     authorization: MetadataValue<Ascii>,
+    profile: Profile,
 }
 
 impl Connection {
     pub(super) async fn open(&self) -> Result<Session, Failure> {
-        let token = self.token()?;
+        let profile = Profile::load(self.profile.as_deref())?;
+        let token = self.token(&profile)?;
         let authorization = Zeroizing::new(format!("Bearer {}", token.trim())).parse::<MetadataValue<Ascii>>();
         // The error quotes what it could not read.
         let mut authorization =
             authorization.map_err(|_quotes_it| Failure::new(Exit::Config, "the token has characters that none has"))?;
         authorization.set_sensitive(true);
-        let endpoint = endpoint(&self.address, self.ca_file.as_deref())?;
-        let channel = endpoint.connect().await.map_err(|cause| {
-            Failure::new(Exit::Failed, format!("{}: not reached: {}", self.address, innermost(&cause)))
-        })?;
-        Ok(Session { channel, authorization })
+        let address = self.address.as_deref().or(profile.address.as_deref()).unwrap_or(ADDRESS);
+        let authority = self.ca_file.as_deref().or(profile.ca_file.as_deref());
+        let endpoint = endpoint(address, authority)?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|cause| Failure::new(Exit::Failed, format!("{address}: not reached: {}", innermost(&cause))))?;
+        Ok(Session { channel, authorization, profile })
     }
 
-    fn token(&self) -> Result<Zeroizing<String>, Failure> {
-        if let Some(file) = &self.token_file {
-            let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|cause| {
-                Failure::new(Exit::Config, format!("cannot read the token in {}: {cause}", file.display()))
-            })?;
-            return Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()));
-        }
-        let token = env::var(TOKEN).map(Zeroizing::new);
-        token.map_err(|_absent| Failure::new(Exit::Config, format!("no token: set {TOKEN}, or name a --token-file")))
+    fn token(&self, profile: &Profile) -> Result<Zeroizing<String>, Failure> {
+        let from_environment = || env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Zeroizing::new);
+        let file = match (&self.token_file, &profile.token_file) {
+            (Some(file), _) => file,
+            (None, file) => match (from_environment(), file) {
+                (Some(token), _) => return Ok(token),
+                (None, Some(file)) => file,
+                (None, None) if prompt::possible() => return prompt::secret("API token"),
+                (None, None) => {
+                    let sentence = format!("no token: set {TOKEN}, or name a --token-file");
+                    return Err(Failure::new(Exit::Config, sentence));
+                }
+            },
+        };
+        prompt::first_line(file, "the token")
     }
 }
 
@@ -68,9 +93,47 @@ impl Session {
         request.metadata_mut().insert("authorization", self.authorization.clone());
         request
     }
+
+    /// The tenant that a command is about: as it says, or as the profile says, or the caller's own.
+    pub(super) fn tenant<'a>(&'a self, given: Option<&'a str>) -> &'a str {
+        given.or(self.profile.tenant.as_deref()).unwrap_or("-")
+    }
+
+    /// Calls a method such as `UserService/GetUser` with a request in JSON.
+    pub(super) async fn call(&self, method: &str, request: Value) -> Result<DynamicMessage, Failure> {
+        let broken = |cause: String| Failure::new(Exit::Failed, format!("{method}: {cause}"));
+        let (service, name) = method.split_once('/').unwrap_or_default();
+        let service = DESCRIPTORS.get_service_by_name(&format!("rekey.v1.{service}"));
+        let descriptor = service.and_then(|service| service.methods().find(|method| method.name() == name));
+        let descriptor = descriptor.ok_or_else(|| broken("there is no such method".to_owned()))?;
+        // The parser's own words may quote a value.
+        let message = DynamicMessage::deserialize(descriptor.input(), request)
+            .map_err(|_quotes_it| broken("a value does not fit the request".to_owned()))?;
+        let path = PathAndQuery::from_str(&format!("/rekey.v1.{method}")).map_err(|cause| broken(cause.to_string()))?;
+        let mut client = Grpc::new(self.channel.clone());
+        client.ready().await.map_err(|cause| broken(innermost(&cause)))?;
+        let message = self.request(message.encode_to_vec().into());
+        let answer = client.unary(message, path, BytesCodec).await.map_err(|status| refused(&status))?;
+        DynamicMessage::decode(descriptor.output(), answer.into_inner()).map_err(|cause| broken(cause.to_string()))
+    }
 }
 
-/// What a service answered, where that is an error.
+/// What a service answered, where that is an error: the sentence, a line for each field that is wrong, and what helps.
 pub(super) fn refused(status: &Status) -> Failure {
-    Failure::new(Exit::Failed, format!("{:?}: {}", status.code(), status.message()))
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone());
+    let code = reason.unwrap_or_else(|| format!("{:?}", status.code()));
+    let mut sentence = format!("{code}: {}", status.message());
+    for violation in details.bad_request().into_iter().flat_map(|request| &request.field_violations) {
+        let _ = write!(sentence, "\n  {}: {}", violation.field, violation.description);
+    }
+    if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
+        let _ = write!(sentence, "\n  try again in {} s", delay.as_secs().max(1));
+    }
+    if matches!(status.code(), Code::Internal | Code::Unknown)
+        && let Some(request) = details.request_info()
+    {
+        let _ = write!(sentence, "\n  the server's log has the cause under the request id {}", request.request_id);
+    }
+    Failure::new(Exit::Failed, sentence)
 }

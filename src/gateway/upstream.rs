@@ -2,12 +2,11 @@
 
 use std::{fmt, str::FromStr as _, time::Duration};
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, uri::PathAndQuery};
 use tonic::{
     Code, Request, Response, Status,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{MetadataMap, MetadataValue},
     transport::Channel,
 };
@@ -16,7 +15,7 @@ use super::{
     failure::Failure,
     request_id::{self, RequestId},
 };
-use crate::proto::{CheckAccessRequest, ErrorReason, caller_service_client::CallerServiceClient};
+use crate::proto::{BytesCodec, CheckAccessRequest, ErrorReason, caller_service_client::CallerServiceClient};
 
 /// How long the service may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -97,7 +96,7 @@ impl Call {
         let path = PathAndQuery::from_str(path).map_err(|_never| unreachable())?;
         let mut client = Grpc::new(self.channel());
         client.ready().await.map_err(|_our_network| unreachable())?;
-        self.wait(client.unary(self.request(message), path, Encoded)).await
+        self.wait(client.unary(self.request(message), path, BytesCodec)).await
     }
 
     /// Asks whether the caller would be let in: before a request's form is complained of, which only those may learn.
@@ -132,42 +131,4 @@ fn the_one(
         return Err(name);
     }
     MetadataValue::try_from(value.as_bytes()).map(Some).map_err(|_illegal| name)
-}
-
-/// Messages that are bytes already.
-#[derive(Clone, Copy, Debug)]
-struct Encoded;
-
-impl Codec for Encoded {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }

@@ -2,23 +2,18 @@
 
 #![expect(clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test stops at the first surprise")]
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use rekey::{
     access::Access,
     api::rules,
     proto::{
-        CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
+        BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
         CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, Tenant, create_device_request,
         create_integration_request, create_user_request,
     },
 };
-use tonic::{
-    Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    metadata::MetadataMap,
-    transport::Channel,
-};
+use tonic::{Request, Status, metadata::MetadataMap, transport::Channel};
 
 use crate::common::rekey::Rekey;
 
@@ -186,42 +181,5 @@ pub(crate) async fn call(
     let mut request = Request::new(message.into());
     *request.metadata_mut() = metadata.clone();
     let path = path.parse().unwrap();
-    client.unary(request, path, Raw).await.map(tonic::Response::into_inner)
-}
-
-/// Messages as they are.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
+    client.unary(request, path, BytesCodec).await.map(tonic::Response::into_inner)
 }

@@ -1,0 +1,178 @@
+//! `rekey device`.
+
+use std::path::PathBuf;
+
+use super::{
+    Change, Exit, Failure, NewSecret, Target, call,
+    lifecycle::{self, Noun},
+    pair, pairs, password, updated,
+};
+use crate::cli::{
+    output,
+    print::{self, Output},
+    profile,
+};
+
+const NOUN: Noun = Noun {
+    service: "DeviceService",
+    name: "Device",
+    plural: "Devices",
+    id: "device_id",
+    list: "devices",
+    columns: &["device_id", "user_name", "state", "labels", "update_time"],
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  rekey device create cam-7 --id 4711 --generate
+  rekey device reset 4711 --generate
+  rekey device reveal 4711 --purpose 'installed on site'
+  rekey device list --filter 'labels.site = \"north\"'
+";
+
+/// Devices: machines with a user name and a password
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{}", profile::HELP))]
+pub(in crate::cli) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Create(Create),
+    Update(Update),
+    Reset(Reset),
+    Reveal(Reveal),
+    Verify(Verify),
+    #[command(flatten)]
+    Lifecycle(lifecycle::Command),
+}
+
+/// Make a device
+#[derive(clap::Args, Debug)]
+struct Create {
+    /// What it signs in with
+    user_name: String,
+    /// The id [default: made]
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// A label; as often as there are some
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    secret: NewSecret,
+    /// Check everything and change nothing
+    #[arg(long)]
+    validate_only: bool,
+    #[command(flatten)]
+    change: Change,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Change a device's user name or labels, and leave its password
+#[derive(clap::Args, Debug)]
+struct Update {
+    /// The device's id
+    id: String,
+    /// What it signs in with from now on
+    #[arg(long)]
+    user_name: Option<String>,
+    /// A label; those that there were are gone
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    labels: Option<Vec<(String, String)>>,
+    #[command(flatten)]
+    change: Change,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Set a device's new password; the old one is void at once
+#[derive(clap::Args, Debug)]
+struct Reset {
+    /// The device's id
+    id: String,
+    /// What it signs in with from now on
+    #[arg(long)]
+    user_name: Option<String>,
+    #[command(flatten)]
+    secret: NewSecret,
+    /// Check everything and change nothing
+    #[arg(long)]
+    validate_only: bool,
+    #[command(flatten)]
+    change: Change,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Show what a device signs in with, in clear; it is recorded
+#[derive(clap::Args, Debug)]
+struct Reveal {
+    /// The device's id
+    id: String,
+    /// Why, for the record
+    #[arg(long)]
+    purpose: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Check a device's password; ends with 1 where it is not right
+#[derive(clap::Args, Debug)]
+struct Verify {
+    /// What it signs in with
+    user_name: String,
+    /// Whose first line is the password; - for standard input [default: asked for]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Create(Create { user_name, id, labels, secret, validate_only, change, target }) => {
+            let (session, request) = target.open().await?;
+            let request = request.set("user_name", user_name).maybe("device_id", id).labels(&labels);
+            let request = request.set("validate_only", validate_only).change(&change).secret("password", &secret)?;
+            target.show(&session, &NOUN.method("Create"), request).await
+        }
+        Command::Update(Update { id, user_name, labels, change, target }) => {
+            let (device, mask) =
+                updated(&[("user_name", user_name.map(Into::into)), ("labels", labels.map(|labels| pairs(&labels)))])?;
+            let (session, request) = target.open().await?;
+            let request = request.set("device_id", id).set("device", device).set("update_mask", mask);
+            target.show(&session, &NOUN.method("Update"), request.change(&change)).await
+        }
+        Command::Reset(Reset { id, user_name, secret, validate_only, change, target }) => {
+            let (session, request) = target.open().await?;
+            let request = request.set("device_id", id).maybe("user_name", user_name);
+            let request = request.set("validate_only", validate_only).change(&change).secret("password", &secret)?;
+            target.show(&session, "DeviceService/ResetAuthentication", request).await
+        }
+        Command::Reveal(Reveal { id, purpose, target }) => {
+            let (session, request) = target.open().await?;
+            let request = request.set("device_id", id).maybe("purpose", purpose);
+            target.show(&session, "DeviceService/RevealAuthentication", request).await
+        }
+        Command::Verify(Verify { user_name, password_file, target }) => {
+            let (session, request) = target.open().await?;
+            let given = password(password_file.as_deref(), "password", false)?;
+            let request = request.set("user_name", user_name).set("password", given);
+            let answer = call(&session, "DeviceService/VerifyAuthentication", request).await?;
+            if target.service.output == Output::Json {
+                print::json(&answer)?;
+            }
+            if !print::flag(&answer, "verified") {
+                return Err(Failure::new(Exit::Failed, "the password is not right, or there is no such device in use"));
+            }
+            if target.service.output == Output::Table {
+                output::line(&print::text(&answer, "device_id"));
+            }
+            Ok(())
+        }
+        Command::Lifecycle(command) => NOUN.run(command).await,
+    }
+}

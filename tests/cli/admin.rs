@@ -1,0 +1,201 @@
+//! The command line as an administrator uses it, against a service of its own.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::process::{Ended, Place, Running};
+
+/// A service, and an administrator's token in a file.
+struct Site {
+    place: Place,
+    address: SocketAddr,
+    service: Running,
+}
+
+impl Site {
+    fn new() -> Self {
+        let place = Place::new();
+        let token = place.init();
+        fs::write(place.path("token"), token).unwrap();
+        let (service, address) = place.serve(&[]);
+        let site = Self { place, address, service };
+        site.good(&["tenant", "create", "--id", "acme", "--display-name", "Acme"]);
+        site
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.command(arguments);
+        command.args(["--address", &format!("http://{}", self.address), "--token-file", "token"]);
+        command.env("HOME", self.place.path(".")).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::from(self.command(arguments).output().unwrap())
+    }
+
+    /// With something to read.
+    fn feed(&self, arguments: &[&str], input: &str) -> Ended {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Ended::from(child.wait_with_output().unwrap())
+    }
+
+    /// What a command that must not fail prints.
+    fn good(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.good(&[arguments, &["--output", "json"]].concat())).unwrap()
+    }
+}
+
+/// The value of a line such as `username  jane`.
+fn field<'a>(table: &'a str, name: &str) -> &'a str {
+    let line = table.lines().find(|line| line.split_whitespace().next() == Some(name));
+    line.unwrap_or_else(|| panic!("no {name} in {table}")).split_whitespace().nth(1).unwrap()
+}
+
+#[test]
+fn a_user_from_beginning_to_end() {
+    let site = Site::new();
+    let tenant = ["--tenant", "acme"];
+    let made = site.good(&[&["user", "create", "jane", "--id", "u1", "--generate"][..], &tenant].concat());
+    assert_eq!((field(&made, "user_id"), field(&made, "state")), ("u1", "ACTIVE"));
+    let password = field(&made, "generated_password").to_owned();
+
+    let verify = [&["user", "verify-password", "jane", "--password-file", "-"][..], &tenant].concat();
+    let right = site.feed(&verify, &format!("{password}\n"));
+    assert_eq!((right.code, right.stdout.trim()), (0, "u1"));
+    let wrong = site.feed(&verify, "something-else-entirely\n");
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (1, ""));
+    assert!(wrong.stderr.contains("not right"), "{}", wrong.stderr);
+
+    let reset = [&["user", "reset-password", "u1", "--password-file", "-"][..], &tenant].concat();
+    let refused = site.feed(&reset, "short\n");
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("POLICY_VIOLATED"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("new_password: must have at least 15 characters"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("short"), "{}", refused.stderr);
+    assert_eq!(site.feed(&reset, "a phrase that nobody had\n").code, 0);
+    assert_eq!(site.feed(&verify, &format!("{password}\n")).code, 1);
+    assert_eq!(site.feed(&verify, "a phrase that nobody had\n").code, 0);
+
+    let shown = site.json(&[&["user", "get", "u1"][..], &tenant].concat());
+    assert_eq!(shown["user"]["username"], "jane");
+    let stale = [&["user", "reset-password", "u1", "--generate", "--etag", "stale"][..], &tenant].concat();
+    let stale = site.run(&stale);
+    assert!(stale.code == 1 && stale.stderr.contains("ETAG_MISMATCH"), "{}", stale.stderr);
+    assert_eq!(site.service.stop().0, 0);
+}
+
+#[test]
+fn a_device_and_an_integration() {
+    let site = Site::new();
+    let tenant = ["--tenant", "acme"];
+    site.good(&[&["device", "create", "cam-7", "--id", "4711", "--generate"][..], &tenant].concat());
+    let reset = site.json(&[&["device", "reset", "4711", "--generate", "24"][..], &tenant].concat());
+    let password = reset["authentication"]["password"].as_str().unwrap().to_owned();
+    assert_eq!(password.len(), 24);
+    let revealed = site.good(&[&["device", "reveal", "4711", "--purpose", "moved"][..], &tenant].concat());
+    assert_eq!((field(&revealed, "user_name"), field(&revealed, "password")), ("cam-7", password.as_str()));
+    let verify = [&["device", "verify", "cam-7", "--password-file", "-"][..], &tenant].concat();
+    assert_eq!(site.feed(&verify, &password).code, 0);
+    assert_eq!(site.feed(&verify, "wrong").code, 1);
+
+    let create = ["integration", "create", "--id", "mdm", "--generate", "--settings-file", "-"];
+    let made = site.feed(&[&create[..], &tenant].concat(), r#"{"gateway":"gw.example"}"#);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    assert_eq!(field(&made.stdout, "settings.gateway"), "gw.example");
+    let broken = site.feed(&[&create[..], &tenant].concat(), r#"{"gateway":hunter2}"#);
+    assert!(broken.code == 1 && !broken.stderr.contains("hunter2"), "{}", broken.stderr);
+    let reset = site.good(&[&["integration", "reset", "mdm"][..], &tenant].concat());
+    assert!(!reset.contains("gw.example"), "{reset}");
+    assert_eq!(site.service.stop().0, 0);
+}
+
+#[test]
+fn a_caller_and_a_profile() {
+    let site = Site::new();
+    let tenant = ["--tenant", "acme"];
+    let create = ["caller", "create", "--id", "login", "--permission", "users:get", "--permission", "users:verify"];
+    site.good(&[&create[..], &tenant].concat());
+    let token = site.json(&[&["caller", "create-token", "login"][..], &tenant].concat());
+    fs::write(site.place.path("login.token"), token["token"].as_str().unwrap()).unwrap();
+
+    // The profile says where, who and in which tenant.
+    let directory = site.place.path(".config/rekey");
+    fs::create_dir_all(&directory).unwrap();
+    let file = site.place.path("login.token");
+    let profile = format!(
+        "default = \"login\"\n[profiles.login]\naddress = \"http://{}\"\ntoken_file = {file:?}\ntenant = \"acme\"\n",
+        site.address
+    );
+    fs::write(directory.join("client.toml"), profile).unwrap();
+    let by_profile = |arguments: &[&str]| {
+        let mut command = site.place.command(arguments);
+        command.env("HOME", site.place.path(".")).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
+        Ended::from(command.output().unwrap())
+    };
+    let who = by_profile(&["caller", "whoami"]);
+    assert_eq!((who.code, field(&who.stdout, "caller_id")), (0, "login"), "{}", who.stderr);
+    let denied = by_profile(&["user", "reset-password", "u1", "--generate"]);
+    assert!(denied.code == 1 && denied.stderr.contains("PERMISSION_MISSING"), "{}", denied.stderr);
+    let unknown = by_profile(&["caller", "whoami", "--profile", "prod"]);
+    assert!(unknown.code == 3 && unknown.stderr.contains("there are: login"), "{}", unknown.stderr);
+
+    let token_id = token["tokenId"].as_str().unwrap();
+    site.good(&[&["caller", "revoke-token", "login", token_id][..], &tenant].concat());
+    let revoked = by_profile(&["caller", "whoami"]);
+    assert!(revoked.code == 1 && revoked.stderr.contains("CREDENTIAL_INVALID"), "{}", revoked.stderr);
+    fs::write(directory.join("client.toml"), "tokn = 1").unwrap();
+    assert_eq!(by_profile(&["caller", "whoami"]).code, 3);
+    assert_eq!(site.service.stop().0, 0);
+}
+
+#[test]
+fn without_a_person_nothing_is_asked_for() {
+    let place = Place::new();
+    let mut command = place.command(&["user", "get", "u1"]);
+    let ended = Ended::from(command.env("HOME", place.path(".")).stdin(Stdio::null()).output().unwrap());
+    assert!(ended.code == 3 && ended.stderr.contains("REKEY_TOKEN"), "{}", ended.stderr);
+    let mut command = place.command(&["user", "delete", "u1"]);
+    let ended = Ended::from(command.env("HOME", place.path(".")).stdin(Stdio::null()).output().unwrap());
+    assert!(ended.code == 1 && ended.stderr.contains("--yes"), "{}", ended.stderr);
+}
+
+#[test]
+fn help_teaches_and_no_secret_is_an_argument() {
+    let place = Place::new();
+    for noun in ["user", "device", "integration", "tenant", "caller", "policy", "audit"] {
+        let help = place.run(&[noun, "--help"]);
+        assert_eq!(help.code, 0);
+        assert!(help.stdout.contains("Examples:") && help.stdout.contains("client.toml"), "{noun}: {}", help.stdout);
+        let commands = help.stdout.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+        let names: Vec<_> = commands
+            .take_while(|line| !line.is_empty())
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+            .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+            .collect();
+        assert!(names.len() > 1, "{noun}: {names:?}");
+        for name in names.iter().filter(|name| *name != "help") {
+            let help = place.run(&[noun, name, "--help"]).stdout;
+            for line in help.lines().map(str::trim).filter(|line| line.starts_with("--")) {
+                let flag = line.split_whitespace().next().unwrap();
+                let secret = ["password", "token", "secret", "key"].iter().any(|word| flag.contains(word));
+                let fine = ["--page-token", "--api-key", "--no-password", "--change-password-allowed"];
+                assert!(!secret || flag.ends_with("-file") || fine.contains(&flag), "{noun} {name}: {line}");
+            }
+        }
+    }
+}
