@@ -62,22 +62,22 @@ struct Cli {
 #[derive(Args, Debug)]
 struct Global {
     /// Settings, as TOML
-    #[arg(long, global = true, value_name = "FILE", env = "REKEY_CONFIG")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FILE", env = "REKEY_CONFIG")]
     config: Option<PathBuf>,
     /// Where database and keyring are [default: rekey-data]
-    #[arg(long, global = true, value_name = "DIRECTORY")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "DIRECTORY")]
     data_dir: Option<String>,
     /// `sqlite:PATH` or `postgres://USER@HOST/NAME` [default: sqlite in the data directory]
     ///
     /// Other users of the machine can read a command line: a URL with a password belongs into the file that
     /// `database.url_file` names, or into the environment.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "URL")]
     database_url: Option<String>,
     /// off, error, warn, info, debug, trace, or tracing's directives [default: info]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "LEVEL")]
     log_level: Option<String>,
     /// text or json [default: text]
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FORMAT")]
     log_format: Option<String>,
 }
 

@@ -41,8 +41,10 @@ pub(super) fn one(answer: &DynamicMessage, output: Output) -> Result<(), Failure
     Ok(())
 }
 
-/// Many things: a line for each, with these fields.
+/// Many things: a line for each, with those of these fields that any of them has.
 pub(super) fn many(items: &[DynamicMessage], columns: &[&str]) {
+    let is_used = |name: &&&str| items.is_empty() || items.iter().any(|item| !column(item, name).is_empty());
+    let columns: Vec<_> = columns.iter().filter(is_used).collect();
     let mut table = plain();
     table.set_header(columns.iter().map(|name| name.to_ascii_uppercase()));
     for item in items {

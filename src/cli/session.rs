@@ -31,16 +31,16 @@ const ADDRESS: &str = "http://127.0.0.1:50051";
 #[derive(clap::Args, Debug)]
 pub(super) struct Connection {
     /// A profile of the client's configuration [default: the one it names]
-    #[arg(long, value_name = "NAME", env = "REKEY_PROFILE")]
+    #[arg(long, help_heading = "Connection", value_name = "NAME", env = "REKEY_PROFILE")]
     profile: Option<String>,
     /// The service [default: the profile's, or `http://127.0.0.1:50051`]
-    #[arg(long, value_name = "URL", env = "REKEY_ADDRESS")]
+    #[arg(long, help_heading = "Connection", value_name = "URL", env = "REKEY_ADDRESS")]
     address: Option<String>,
     /// Who vouches for its certificate, PEM [default: the profile's]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Connection", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Whose first line is the caller's API token [default: the environment's `REKEY_TOKEN`, or the profile's file]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Connection", value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 

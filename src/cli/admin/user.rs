@@ -46,8 +46,10 @@ enum Command {
     Update(Update),
     ResetPassword(ResetPassword),
     ChangePassword(ChangePassword),
-    VerifyPassword(VerifyPassword),
-    IssueToken(VerifyPassword),
+    /// Check a password; ends with 1 where it is not right
+    VerifyPassword(Check),
+    /// Get a token for a right password, as a sign-in page does
+    IssueToken(Check),
     #[command(flatten)]
     Lifecycle(lifecycle::Command),
 }
@@ -139,9 +141,8 @@ struct ChangePassword {
     target: Target,
 }
 
-/// Check a password; ends with 1 where it is not right
 #[derive(clap::Args, Debug)]
-struct VerifyPassword {
+struct Check {
     /// What the user signs in with
     username: String,
     /// Whose first line is the password; - for standard input [default: asked for]
@@ -175,7 +176,7 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             target.show(&session, "UserService/ChangePassword", request.change(&change)).await
         }
         Command::VerifyPassword(verify) => verify.run().await,
-        Command::IssueToken(VerifyPassword { username, password_file, target }) => {
+        Command::IssueToken(Check { username, password_file, target }) => {
             let (session, request) = target.open().await?;
             let given = password(password_file.as_deref(), "password", false)?;
             let request = request.set("username", username).set("password", given);
@@ -210,7 +211,7 @@ impl Update {
     }
 }
 
-impl VerifyPassword {
+impl Check {
     async fn run(self) -> Result<(), Failure> {
         let (session, request) = self.target.open().await?;
         let given = password(self.password_file.as_deref(), "password", false)?;
