@@ -8,8 +8,8 @@ use std::{
 use rekey::{
     audit::{Outcome, Record, Target},
     domain::{
-        Attributes, Dialect, Error, Material, Policy, Reason, ResourceId, Secret, Slot, Stage, Subject, SubjectKind,
-        SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        Attributes, Dialect, Error, Labels, Material, Policy, Reason, ResourceId, Secret, Slot, Stage, Subject,
+        SubjectKind, SubjectState, Tenant, Timestamp, Uid, WrappedKey,
         policy::Preset,
         tenant::{Alias, JwtAlgorithm, JwtIssuer, Settings},
     },
@@ -131,12 +131,14 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         device_policy: policy.clone(),
         integration_policy: policy,
         jwt_issuers: Vec::new(),
+        labels: Labels::new(),
     };
     Tenant {
         uid: new_uid(),
         id: id(id_text),
         aliases: Vec::new(),
         settings,
+        state: SubjectState::Active,
         version: 1,
         create_time: NOW,
         update_time: NOW,
@@ -174,7 +176,11 @@ pub(crate) fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subj
         id: id(id_text),
         login: Some(format!("{id_text}@example.com")),
         state: SubjectState::Active,
-        attributes: Attributes { display_name: "Ängström".to_owned(), permissions: vec!["users:get".to_owned()] },
+        attributes: Attributes {
+            display_name: "Ängström".to_owned(),
+            permissions: vec!["users:get".to_owned()],
+            ..Attributes::default()
+        },
         version: 1,
         create_time: NOW,
         update_time: NOW,
@@ -218,6 +224,10 @@ pub(crate) fn reset(subject: &Subject, expected_version: i64) -> SubjectChange {
         subject_uid: subject.uid.clone(),
         expected_version,
         login: None,
+        state: None,
+        attributes: None,
+        forgives: false,
+        leaves_administrator: false,
         secrets: vec![SecretChange::Replace(secret(subject, Slot::Password, expected_version + 1))],
         time: LATER,
     }
