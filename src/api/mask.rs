@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(read(&[]).unwrap_err(), ["must name what changes: allowed are username, labels, rank and *"]);
         assert_eq!(read(&["x"; 65]).unwrap_err(), ["must have at most 64 paths"]);
         let long = "x".repeat(10_000);
-        let told = read(&[&long; 64]).unwrap_err();
+        let told = read(&[long.as_str(); 64]).unwrap_err();
         assert!(told.len() == 8 && told.iter().all(|told| told.len() < 200), "{told:?}");
     }
 }

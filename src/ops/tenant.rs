@@ -88,7 +88,7 @@ impl Ops {
                 let mut after = before.clone();
                 update(&mut after);
                 check_grants(call, &before.settings.jwt_issuers, &after.settings.jwt_issuers)?;
-                match self.change_tenant(call, before, after, "").await {
+                match Box::pin(self.change_tenant(call, before, after, "")).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => {
                         return done.map_err(|error| name_field(error, &[("tenant.aliases", "tenant.aliases")]));
@@ -118,7 +118,7 @@ impl Ops {
                 for_the_platform(call, &before)?;
                 same_etag(&before.etag(), etag)?;
                 let after = Tenant { state, ..before.clone() };
-                match self.change_tenant(call, before, after, state.as_str()).await {
+                match Box::pin(self.change_tenant(call, before, after, state.as_str())).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => return done,
                 }
@@ -171,7 +171,7 @@ impl Ops {
         after.version = before.version + 1;
         after.update_time = self.now();
         let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-        self.store.change_tenant(after.clone(), record).await?;
+        Box::pin(self.store.change_tenant(after.clone(), record)).await?;
         Ok(after)
     }
 }

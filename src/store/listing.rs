@@ -128,10 +128,8 @@ impl Store {
     }
 
     async fn explain(&self, mut statement: Statement) -> Result<String> {
-        let (explain, column) = match statement.db_backend {
-            DbBackend::Sqlite => ("EXPLAIN QUERY PLAN", 3),
-            _ => ("EXPLAIN", 0),
-        };
+        let sqlite = statement.db_backend == DbBackend::Sqlite;
+        let (explain, column) = if sqlite { ("EXPLAIN QUERY PLAN", 3) } else { ("EXPLAIN", 0) };
         statement.sql = format!("{explain} {}", statement.sql);
         let rows = self.reader.query_all_raw(statement).await?;
         let lines = rows.iter().map(|row| row.try_get_by_index::<String>(column));

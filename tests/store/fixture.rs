@@ -8,12 +8,13 @@ use std::{
 use rekey::{
     audit::{Outcome, Record, Target},
     domain::{
-        Attributes, Dialect, Error, Labels, Material, Policy, Reason, ResourceId, Secret, Slot, Stage, Subject,
-        SubjectKind, SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        Attributes, Dialect, Error, Filter, Labels, Material, Order, Policy, Reason, ResourceId, Secret, Slot, Stage,
+        Subject, SubjectKind, SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        listing::OrderBy,
         policy::Preset,
         tenant::{Alias, JwtAlgorithm, JwtIssuer, Settings},
     },
-    store::{SecretChange, Store, StoreOptions, SubjectChange},
+    store::{SecretChange, Store, StoreOptions, SubjectChange, TenantListing},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use tempfile::TempDir;
@@ -241,4 +242,10 @@ pub(crate) fn why(error: &Error) -> (Reason, Option<&str>) {
 
 pub(crate) fn cause(error: &Error) -> String {
     error.cause().map(ToString::to_string).unwrap_or_default()
+}
+
+/// All tenants by id, a hundred at most.
+pub(crate) fn all_tenants() -> TenantListing {
+    let order = Order { by: OrderBy::Id, descending: false };
+    TenantListing { only: None, filter: Filter::default(), order, after: None, limit: 100 }
 }
