@@ -13,6 +13,8 @@ mod conformance;
 mod failure;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/listing.rs"]
+mod listing;
 #[path = "store/sqlite_file.rs"]
 mod sqlite_file;
 
@@ -53,6 +55,13 @@ on_both_engines! {
     conformance::a_record_is_kept_in_full,
     conformance::a_change_without_its_record_does_not_happen,
     conformance::another_store_sees_everything,
+    listing::a_deleted_subject_leaves_nothing_but_records,
+    listing::a_deleted_tenant_leaves_nothing_but_records,
+    listing::a_tenant_that_is_deleted_takes_nobody_in,
+    listing::every_list_is_answered_by_an_index,
+    listing::lists_are_filtered_by_what_stands_in_the_rows,
+    listing::the_last_administrator_stays,
+    listing::what_an_older_program_wrote_is_found_by_name,
     concurrency::of_fifty_changes_on_one_version_one_is_done,
     concurrency::two_that_migrate_at_once_apply_each_step_once,
     concurrency::an_older_program_is_not_disturbed_by_newer_steps,

@@ -5,15 +5,19 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answer::{answer, state, timestamp},
+    listing::page_of,
+    mask::Mask,
+    named::named,
     rules,
-    validate::Fields,
+    validate::{Fields, etag},
 };
 use crate::{
     access::ProofKind,
-    domain::Slot,
+    domain::{Slot, SubjectKind, Transition},
     ops::{
         Ops,
         caller::{CallerView, CreateApiToken, CreateCaller, CreateSigningKey},
+        lifecycle::Changes,
     },
     proto::{
         self, CheckAccessRequest, CheckAccessResponse, CreateApiTokenRequest, CreateApiTokenResponse,
@@ -25,6 +29,10 @@ use crate::{
 
 /// The most characters of a display name.
 const MAX_DISPLAY_NAME: usize = 128;
+
+const KIND: SubjectKind = SubjectKind::Caller;
+/// What `UpdateCaller` changes.
+const UPDATABLE: &[&str] = &["display_name", "labels", "permissions", "roles", "rank"];
 
 pub(super) struct CallerApi {
     ops: Ops,
@@ -48,12 +56,15 @@ impl CallerService for CallerApi {
             let id = fields.new_id("caller_id", &request.caller_id);
             let display_name = fields.short_text("display_name", request.display_name, MAX_DISPLAY_NAME);
             let permissions = fields.permissions(&request.permissions);
-            let (Some(tenant), Some(id), Some(display_name), Some(permissions)) =
-                (tenant, id, display_name, permissions)
+            let labels = fields.labels("labels", request.labels);
+            let roles = fields.roles("", &request.roles);
+            let rank = fields.rank("rank", request.rank);
+            let (Some(tenant), Some(id), Some(display_name), Some(permissions), Some(labels), Some(roles), Some(rank)) =
+                (tenant, id, display_name, permissions, labels, roles, rank)
             else {
                 return Err(fields.error());
             };
-            let create = CreateCaller { tenant, id, display_name, permissions };
+            let create = CreateCaller { tenant, id, display_name, permissions, labels, roles, rank };
             let caller = self.ops.create_caller(call, create).await?;
             Ok(CreateCallerResponse { caller: Some(caller.into()) })
         })
@@ -78,7 +89,7 @@ impl CallerService for CallerApi {
             else {
                 return Err(fields.error());
             };
-            let create = CreateApiToken { tenant, caller_id, token, expire_time };
+            let create = CreateApiToken { tenant, caller_id, token, expire_time, etag: etag(request.etag) };
             let (token_id, token) = self.ops.create_api_token(call, create).await?;
             #[expect(clippy::disallowed_methods, reason = "leaves by the front door, once")]
             let token = token.map(|token| token.expose_secret().to_owned()).unwrap_or_default();
@@ -112,8 +123,8 @@ impl CallerService for CallerApi {
             else {
                 return Err(fields.error());
             };
-            let read_only = request.read_only;
-            let create = CreateSigningKey { tenant, caller_id, api_key, shared_key, expire_time, read_only };
+            let (read_only, etag) = (request.read_only, etag(request.etag));
+            let create = CreateSigningKey { tenant, caller_id, api_key, shared_key, expire_time, read_only, etag };
             let (api_key, shared_key) = self.ops.create_signing_key(call, create).await?;
             #[expect(clippy::disallowed_methods, reason = "leaves by the front door, once")]
             let shared_key = shared_key.map(|key| key.expose_secret().to_owned()).unwrap_or_default();
@@ -132,7 +143,8 @@ impl CallerService for CallerApi {
             let caller = fields.id("caller_id", &request.caller_id);
             let token = fields.id("token_id", &request.token_id);
             let (Some(tenant), Some(caller), Some(token)) = (tenant, caller, token) else { return Err(fields.error()) };
-            self.ops.revoke_credential(call, &tenant, caller, Slot::ApiToken(token.to_string())).await?;
+            let (slot, etag) = (Slot::ApiToken(token.to_string()), etag(request.etag));
+            self.ops.revoke_credential(call, &tenant, caller, slot, etag).await?;
             Ok(RevokeApiTokenResponse {})
         })
         .await
@@ -150,7 +162,8 @@ impl CallerService for CallerApi {
             let (Some(tenant), Some(caller), Some(api_key)) = (tenant, caller, api_key) else {
                 return Err(fields.error());
             };
-            self.ops.revoke_credential(call, &tenant, caller, Slot::SigningKey(api_key)).await?;
+            let (slot, etag) = (Slot::SigningKey(api_key), etag(request.etag));
+            self.ops.revoke_credential(call, &tenant, caller, slot, etag).await?;
             Ok(RevokeSigningKeyResponse {})
         })
         .await
@@ -202,58 +215,107 @@ impl CallerService for CallerApi {
 
     async fn get_caller(
         &self,
-        _request: Request<proto::GetCallerRequest>,
+        request: Request<proto::GetCallerRequest>,
     ) -> Result<Response<proto::GetCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.caller_id, String::new())?;
+            let caller: CallerView = self.ops.get_subject(call, &named).await?.into();
+            Ok(proto::GetCallerResponse { caller: Some(caller.into()) })
+        })
+        .await
     }
 
     async fn list_callers(
         &self,
-        _request: Request<proto::ListCallersRequest>,
+        request: Request<proto::ListCallersRequest>,
     ) -> Result<Response<proto::ListCallersResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let (tenant, page) = page_of(KIND, request.into())?;
+            let page = self.ops.list_subjects(call, &tenant, KIND, page).await?;
+            let shown = |kept| CallerView::from(kept).into();
+            Ok(proto::ListCallersResponse {
+                callers: page.items.into_iter().map(shown).collect(),
+                next_page_token: page.next_token,
+                total_size: page.total,
+            })
+        })
+        .await
     }
 
     async fn update_caller(
         &self,
-        _request: Request<proto::UpdateCallerRequest>,
+        request: Request<proto::UpdateCallerRequest>,
     ) -> Result<Response<proto::UpdateCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.caller_id, request.etag);
+            let mask = fields.mask(request.update_mask, "Caller", UPDATABLE);
+            let changes = changes(&mut fields, mask.as_ref(), request.caller);
+            let (Some(named), Some(_), Some(changes)) = (named, mask, changes) else { return Err(fields.error()) };
+            let caller: CallerView = self.ops.update_subject(call, &named, &changes).await?.into();
+            Ok(proto::UpdateCallerResponse { caller: Some(caller.into()) })
+        })
+        .await
     }
 
     async fn delete_caller(
         &self,
-        _request: Request<proto::DeleteCallerRequest>,
+        request: Request<proto::DeleteCallerRequest>,
     ) -> Result<Response<proto::DeleteCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.caller_id, request.etag)?;
+            self.ops.delete_subject(call, &named, request.allow_missing).await?;
+            Ok(proto::DeleteCallerResponse {})
+        })
+        .await
     }
 
     async fn lock_caller(
         &self,
-        _request: Request<proto::LockCallerRequest>,
+        request: Request<proto::LockCallerRequest>,
     ) -> Result<Response<proto::LockCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.caller_id, request.etag)?;
+            let caller: CallerView = self.ops.set_state(call, &named, Transition::Lock).await?.into();
+            Ok(proto::LockCallerResponse { caller: Some(caller.into()) })
+        })
+        .await
     }
 
     async fn unlock_caller(
         &self,
-        _request: Request<proto::UnlockCallerRequest>,
+        request: Request<proto::UnlockCallerRequest>,
     ) -> Result<Response<proto::UnlockCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.caller_id, request.etag)?;
+            let caller: CallerView = self.ops.set_state(call, &named, Transition::Unlock).await?.into();
+            Ok(proto::UnlockCallerResponse { caller: Some(caller.into()) })
+        })
+        .await
     }
 
     async fn disable_caller(
         &self,
-        _request: Request<proto::DisableCallerRequest>,
+        request: Request<proto::DisableCallerRequest>,
     ) -> Result<Response<proto::DisableCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.caller_id, request.etag)?;
+            let caller: CallerView = self.ops.set_state(call, &named, Transition::Disable).await?.into();
+            Ok(proto::DisableCallerResponse { caller: Some(caller.into()) })
+        })
+        .await
     }
 
     async fn enable_caller(
         &self,
-        _request: Request<proto::EnableCallerRequest>,
+        request: Request<proto::EnableCallerRequest>,
     ) -> Result<Response<proto::EnableCallerResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.caller_id, request.etag)?;
+            let caller: CallerView = self.ops.set_state(call, &named, Transition::Enable).await?.into();
+            Ok(proto::EnableCallerResponse { caller: Some(caller.into()) })
+        })
+        .await
     }
 
     async fn list_credentials(
@@ -271,6 +333,40 @@ impl CallerService for CallerApi {
     }
 }
 
+/// What the mask names of a caller; each field is looked at, so that everything wrong is told at once.
+fn changes(fields: &mut Fields, mask: Option<&Mask>, caller: Option<proto::Caller>) -> Option<Changes> {
+    let Some(caller) = caller else { return fields.refuse("caller", "must be given") };
+    let mask = mask?;
+    let mut changes = Changes::default();
+    let mut good = true;
+    if mask.has("display_name") {
+        changes.display_name = fields.short_text("caller.display_name", caller.display_name, MAX_DISPLAY_NAME);
+        good &= changes.display_name.is_some();
+    }
+    if mask.has("labels") {
+        changes.labels = fields.labels("caller.labels", caller.labels);
+        good &= changes.labels.is_some();
+    }
+    if mask.has("permissions") {
+        changes.permissions = fields.permissions_in("caller.", &caller.permissions);
+        good &= changes.permissions.is_some();
+    }
+    if mask.has("roles") {
+        changes.roles = fields.roles("caller.", &caller.roles);
+        good &= changes.roles.is_some();
+    }
+    if mask.has("rank") {
+        changes.rank = fields.rank("caller.rank", caller.rank);
+        good &= changes.rank.is_some();
+    }
+    good.then_some(changes)
+}
+
+/// The role of the name it is kept under.
+fn role(name: &str) -> Option<proto::Role> {
+    proto::Role::from_str_name(&format!("ROLE_{}", name.to_ascii_uppercase()))
+}
+
 impl From<CallerView> for proto::Caller {
     fn from(CallerView { tenant_id, subject }: CallerView) -> Self {
         Self {
@@ -282,7 +378,9 @@ impl From<CallerView> for proto::Caller {
             state: state(subject.state).into(),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
-            ..Default::default()
+            labels: subject.attributes.labels.into_iter().collect(),
+            roles: subject.attributes.roles.iter().filter_map(|name| role(name)).map(i32::from).collect(),
+            rank: subject.attributes.rank,
         }
     }
 }

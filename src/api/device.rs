@@ -4,13 +4,17 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
+    listing::page_of,
+    mask::Mask,
+    named::named,
     validate::{ByIdOrLogin, Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
-    domain::{Error, Password},
+    domain::{Error, Password, SubjectKind, Transition},
     ops::{
         Ops, Source,
         device::{CreateDevice, DeviceView, ResetAuthentication, VerifyAuthentication},
+        lifecycle::Changes,
     },
     proto::{
         self, AuthenticationCheckResult, BatchVerifyAuthenticationsRequest, BatchVerifyAuthenticationsResponse,
@@ -21,6 +25,10 @@ use crate::{
         verify_authentication_request,
     },
 };
+
+const KIND: SubjectKind = SubjectKind::Device;
+/// What `UpdateDevice` changes.
+const UPDATABLE: &[&str] = &["user_name", "labels"];
 
 pub(super) struct DeviceApi {
     ops: Ops,
@@ -43,6 +51,7 @@ impl DeviceService for DeviceApi {
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.new_id("device_id", &request.device_id);
             let user_name = fields.user_name(request.user_name);
+            let labels = fields.labels("labels", request.labels);
             let source = match request.secret_source {
                 Some(create_device_request::SecretSource::Password(given)) => {
                     fields.source("password", Either::Given(given))
@@ -52,11 +61,13 @@ impl DeviceService for DeviceApi {
                 }
                 None => Some(Source::Generate(None)),
             };
-            let (Some(tenant), Some(id), Some(user_name), Some(source)) = (tenant, id, user_name, source) else {
+            let (Some(tenant), Some(id), Some(user_name), Some(labels), Some(source)) =
+                (tenant, id, user_name, labels, source)
+            else {
                 return Err(fields.error());
             };
-            let (device, password) =
-                self.ops.create_device(call, CreateDevice { tenant, id, user_name, source }).await?;
+            let create = CreateDevice { tenant, id, user_name, labels, source };
+            let (device, password) = self.ops.create_device(call, create).await?;
             let authentication = authentication(device.subject.login.clone(), Some(&password));
             Ok(CreateDeviceResponse { device: Some(device.into()), authentication: Some(authentication) })
         })
@@ -193,52 +204,114 @@ impl DeviceService for DeviceApi {
 
     async fn list_devices(
         &self,
-        _request: Request<proto::ListDevicesRequest>,
+        request: Request<proto::ListDevicesRequest>,
     ) -> Result<Response<proto::ListDevicesResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let (tenant, page) = page_of(KIND, request.into())?;
+            let page = self.ops.list_subjects(call, &tenant, KIND, page).await?;
+            let shown = |kept| DeviceView::from(kept).into();
+            Ok(proto::ListDevicesResponse {
+                devices: page.items.into_iter().map(shown).collect(),
+                next_page_token: page.next_token,
+                total_size: page.total,
+            })
+        })
+        .await
     }
 
     async fn update_device(
         &self,
-        _request: Request<proto::UpdateDeviceRequest>,
+        request: Request<proto::UpdateDeviceRequest>,
     ) -> Result<Response<proto::UpdateDeviceResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.device_id, request.etag);
+            let mask = fields.mask(request.update_mask, "Device", UPDATABLE);
+            let changes = changes(&mut fields, mask.as_ref(), request.device);
+            let (Some(named), Some(_), Some(changes)) = (named, mask, changes) else { return Err(fields.error()) };
+            let device: DeviceView = self.ops.update_subject(call, &named, &changes).await?.into();
+            Ok(proto::UpdateDeviceResponse { device: Some(device.into()) })
+        })
+        .await
     }
 
     async fn delete_device(
         &self,
-        _request: Request<proto::DeleteDeviceRequest>,
+        request: Request<proto::DeleteDeviceRequest>,
     ) -> Result<Response<proto::DeleteDeviceResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            self.ops.delete_subject(call, &named, request.allow_missing).await?;
+            Ok(proto::DeleteDeviceResponse {})
+        })
+        .await
     }
 
     async fn lock_device(
         &self,
-        _request: Request<proto::LockDeviceRequest>,
+        request: Request<proto::LockDeviceRequest>,
     ) -> Result<Response<proto::LockDeviceResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            let device: DeviceView = self.ops.set_state(call, &named, Transition::Lock).await?.into();
+            Ok(proto::LockDeviceResponse { device: Some(device.into()) })
+        })
+        .await
     }
 
     async fn unlock_device(
         &self,
-        _request: Request<proto::UnlockDeviceRequest>,
+        request: Request<proto::UnlockDeviceRequest>,
     ) -> Result<Response<proto::UnlockDeviceResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            let device: DeviceView = self.ops.set_state(call, &named, Transition::Unlock).await?.into();
+            Ok(proto::UnlockDeviceResponse { device: Some(device.into()) })
+        })
+        .await
     }
 
     async fn disable_device(
         &self,
-        _request: Request<proto::DisableDeviceRequest>,
+        request: Request<proto::DisableDeviceRequest>,
     ) -> Result<Response<proto::DisableDeviceResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            let device: DeviceView = self.ops.set_state(call, &named, Transition::Disable).await?.into();
+            Ok(proto::DisableDeviceResponse { device: Some(device.into()) })
+        })
+        .await
     }
 
     async fn enable_device(
         &self,
-        _request: Request<proto::EnableDeviceRequest>,
+        request: Request<proto::EnableDeviceRequest>,
     ) -> Result<Response<proto::EnableDeviceResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            let device: DeviceView = self.ops.set_state(call, &named, Transition::Enable).await?.into();
+            Ok(proto::EnableDeviceResponse { device: Some(device.into()) })
+        })
+        .await
     }
+}
+
+/// What the mask names of a device; each field is looked at, so that everything wrong is told at once.
+fn changes(fields: &mut Fields, mask: Option<&Mask>, device: Option<proto::Device>) -> Option<Changes> {
+    let Some(device) = device else { return fields.refuse("device", "must be given") };
+    let mask = mask?;
+    let mut changes = Changes::default();
+    let mut good = true;
+    if mask.has("user_name") {
+        changes.login =
+            fields.user_name_in("device.", device.user_name).map(|user_name| (user_name, "device.user_name"));
+        good &= changes.login.is_some();
+    }
+    if mask.has("labels") {
+        changes.labels = fields.labels("device.labels", device.labels);
+        good &= changes.labels.is_some();
+    }
+    good.then_some(changes)
 }
 
 fn authentication(user_name: Option<String>, password: Option<&Password>) -> DeviceAuthentication {
@@ -259,7 +332,7 @@ impl From<DeviceView> for proto::Device {
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
-            ..Default::default()
+            labels: subject.attributes.labels.into_iter().collect(),
         }
     }
 }

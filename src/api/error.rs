@@ -62,6 +62,7 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::TenantDisabled => (FailedPrecondition, "TENANT_DISABLED"),
         Reason::TokenIssuerNotSet => (FailedPrecondition, "TOKEN_ISSUER_NOT_SET"),
         Reason::TookTooLong => (DeadlineExceeded, "TOOK_TOO_LONG"),
+        Reason::Indispensable => (FailedPrecondition, "INDISPENSABLE"),
     }
 }
 
@@ -119,7 +120,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 43] = [
+    const ALL: [Reason; 44] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
@@ -163,6 +164,7 @@ mod tests {
         Reason::TenantDisabled,
         Reason::TokenIssuerNotSet,
         Reason::TookTooLong,
+        Reason::Indispensable,
     ];
 
     #[test]

@@ -4,9 +4,13 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answer::{answer, secret_text, state, timestamp},
+    listing::page_of,
+    mask::Mask,
+    named::named,
     validate::{Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
+    domain::{Error, SubjectKind, Transition},
     ops::{
         Ops, Source,
         integration::{CreateIntegration, Credentials, IntegrationView, UpdateIntegration},
@@ -21,6 +25,10 @@ use crate::{
 
 /// The most characters of a user name.
 const MAX_USERNAME: usize = 128;
+
+const KIND: SubjectKind = SubjectKind::Integration;
+/// What `UpdateIntegration` changes.
+const UPDATABLE: &[&str] = &["settings", "username", "labels"];
 
 pub(super) struct IntegrationApi {
     ops: Ops,
@@ -56,12 +64,13 @@ impl IntegrationService for IntegrationApi {
                 None => Some(Source::Generate(None)),
             };
             let settings = fields.settings(request.settings);
-            let (Some(tenant), Some(id), Some(username), Some(source), Some(settings)) =
-                (tenant, id, username, source, settings)
+            let labels = fields.labels("labels", request.labels);
+            let (Some(tenant), Some(id), Some(username), Some(source), Some(settings), Some(labels)) =
+                (tenant, id, username, source, settings, labels)
             else {
                 return Err(fields.error());
             };
-            let create = CreateIntegration { tenant, id, username, source, settings };
+            let create = CreateIntegration { tenant, id, username, labels, source, settings };
             let (integration, shown) = self.ops.create_integration(call, create).await?;
             Ok(CreateIntegrationResponse { integration: Some(integration.into()), credentials: Some(shown.into()) })
         })
@@ -91,10 +100,20 @@ impl IntegrationService for IntegrationApi {
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.id("integration_id", &request.integration_id);
-            let settings = fields.settings(request.settings);
-            let (Some(tenant), Some(id), Some(settings)) = (tenant, id, settings) else { return Err(fields.error()) };
-            let return_credentials = request.return_credentials;
-            let update = UpdateIntegration { tenant, id, settings, return_credentials, etag: etag(request.etag) };
+            // Before there were masks, the settings were all there was to change.
+            let mask = match request.update_mask {
+                None => Some(Mask::of(&["settings"])),
+                given => fields.mask(given, "UpdateIntegrationRequest", UPDATABLE),
+            };
+            let has = |path| mask.as_ref().is_some_and(|mask| mask.has(path));
+            let settings = has("settings").then(|| fields.settings(request.settings));
+            let username = has("username").then(|| fields.text("username", request.username, MAX_USERNAME));
+            let labels = has("labels").then(|| fields.labels("labels", request.labels));
+            fields.finish()?;
+            let (Some(tenant), Some(id)) = (tenant, id) else { return Err(Error::internal("checked before")) };
+            let (settings, username, labels) = (settings.flatten(), username.flatten(), labels.flatten());
+            let (return_credentials, etag) = (request.return_credentials, etag(request.etag));
+            let update = UpdateIntegration { tenant, id, settings, username, labels, return_credentials, etag };
             let (integration, shown) = self.ops.update_integration(call, update).await?;
             Ok(UpdateIntegrationResponse { integration: Some(integration.into()), credentials: shown.map(Into::into) })
         })
@@ -134,44 +153,79 @@ impl IntegrationService for IntegrationApi {
 
     async fn list_integrations(
         &self,
-        _request: Request<proto::ListIntegrationsRequest>,
+        request: Request<proto::ListIntegrationsRequest>,
     ) -> Result<Response<proto::ListIntegrationsResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let (tenant, page) = page_of(KIND, request.into())?;
+            let page = self.ops.list_subjects(call, &tenant, KIND, page).await?;
+            let shown = |kept| IntegrationView::from(kept).into();
+            Ok(proto::ListIntegrationsResponse {
+                integrations: page.items.into_iter().map(shown).collect(),
+                next_page_token: page.next_token,
+                total_size: page.total,
+            })
+        })
+        .await
     }
 
     async fn delete_integration(
         &self,
-        _request: Request<proto::DeleteIntegrationRequest>,
+        request: Request<proto::DeleteIntegrationRequest>,
     ) -> Result<Response<proto::DeleteIntegrationResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            self.ops.delete_subject(call, &named, request.allow_missing).await?;
+            Ok(proto::DeleteIntegrationResponse {})
+        })
+        .await
     }
 
     async fn lock_integration(
         &self,
-        _request: Request<proto::LockIntegrationRequest>,
+        request: Request<proto::LockIntegrationRequest>,
     ) -> Result<Response<proto::LockIntegrationResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            let integration: IntegrationView = self.ops.set_state(call, &named, Transition::Lock).await?.into();
+            Ok(proto::LockIntegrationResponse { integration: Some(integration.into()) })
+        })
+        .await
     }
 
     async fn unlock_integration(
         &self,
-        _request: Request<proto::UnlockIntegrationRequest>,
+        request: Request<proto::UnlockIntegrationRequest>,
     ) -> Result<Response<proto::UnlockIntegrationResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            let integration: IntegrationView = self.ops.set_state(call, &named, Transition::Unlock).await?.into();
+            Ok(proto::UnlockIntegrationResponse { integration: Some(integration.into()) })
+        })
+        .await
     }
 
     async fn disable_integration(
         &self,
-        _request: Request<proto::DisableIntegrationRequest>,
+        request: Request<proto::DisableIntegrationRequest>,
     ) -> Result<Response<proto::DisableIntegrationResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            let integration: IntegrationView = self.ops.set_state(call, &named, Transition::Disable).await?.into();
+            Ok(proto::DisableIntegrationResponse { integration: Some(integration.into()) })
+        })
+        .await
     }
 
     async fn enable_integration(
         &self,
-        _request: Request<proto::EnableIntegrationRequest>,
+        request: Request<proto::EnableIntegrationRequest>,
     ) -> Result<Response<proto::EnableIntegrationResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            let integration: IntegrationView = self.ops.set_state(call, &named, Transition::Enable).await?.into();
+            Ok(proto::EnableIntegrationResponse { integration: Some(integration.into()) })
+        })
+        .await
     }
 }
 
@@ -186,7 +240,7 @@ impl From<IntegrationView> for proto::Integration {
             configured,
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
-            ..Default::default()
+            labels: subject.attributes.labels.into_iter().collect(),
         }
     }
 }

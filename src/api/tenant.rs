@@ -1,9 +1,12 @@
 //! `TenantService`.
 
+mod lifecycle;
+
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, timestamp},
+    answer::{answer, state, timestamp},
+    listing::{TENANTS, page},
     validate::Fields,
 };
 use crate::{
@@ -24,11 +27,6 @@ use crate::{
 const MAX_NAME: usize = 128;
 /// The most aliases, issuers, and grants of an issuer.
 const MAX_ITEMS: usize = 64;
-/// Tenants on a page, where the request does not say.
-const PAGE: u32 = 50;
-/// Tenants on a page at most.
-const MAX_PAGE: u32 = 1_000;
-
 pub(super) struct TenantApi {
     ops: Ops,
 }
@@ -68,20 +66,12 @@ impl TenantService for TenantApi {
         request: Request<ListTenantsRequest>,
     ) -> Result<Response<ListTenantsResponse>, Status> {
         answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let size = match u32::try_from(request.page_size) {
-                Ok(0) => PAGE,
-                Ok(size) => size.min(MAX_PAGE),
-                Err(_) => {
-                    fields.refuse::<()>("page_size", "must not be negative");
-                    return Err(fields.error());
-                }
-            };
-            let (tenants, next_page_token) = self.ops.list_tenants(call, size, &request.page_token).await?;
+            let page = page(&mut Fields::default(), &TENANTS, request.into())?;
+            let page = self.ops.list_tenants(call, page).await?;
             Ok(ListTenantsResponse {
-                tenants: tenants.into_iter().map(Into::into).collect(),
-                next_page_token,
-                ..Default::default()
+                tenants: page.items.into_iter().map(Into::into).collect(),
+                next_page_token: page.next_token,
+                total_size: page.total,
             })
         })
         .await
@@ -89,30 +79,30 @@ impl TenantService for TenantApi {
 
     async fn update_tenant(
         &self,
-        _request: Request<proto::UpdateTenantRequest>,
+        request: Request<proto::UpdateTenantRequest>,
     ) -> Result<Response<proto::UpdateTenantResponse>, Status> {
-        Err(super::error::unimplemented())
+        lifecycle::update(&self.ops, request).await
     }
 
     async fn delete_tenant(
         &self,
-        _request: Request<proto::DeleteTenantRequest>,
+        request: Request<proto::DeleteTenantRequest>,
     ) -> Result<Response<proto::DeleteTenantResponse>, Status> {
-        Err(super::error::unimplemented())
+        lifecycle::delete(&self.ops, request).await
     }
 
     async fn disable_tenant(
         &self,
-        _request: Request<proto::DisableTenantRequest>,
+        request: Request<proto::DisableTenantRequest>,
     ) -> Result<Response<proto::DisableTenantResponse>, Status> {
-        Err(super::error::unimplemented())
+        lifecycle::disable(&self.ops, request).await
     }
 
     async fn enable_tenant(
         &self,
-        _request: Request<proto::EnableTenantRequest>,
+        request: Request<proto::EnableTenantRequest>,
     ) -> Result<Response<proto::EnableTenantResponse>, Status> {
-        Err(super::error::unimplemented())
+        lifecycle::enable(&self.ops, request).await
     }
 }
 
@@ -133,6 +123,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     let integration_policy =
         policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
     let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
+    let labels = fields.labels("tenant.labels", tenant.labels);
     fields.finish()?;
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
@@ -141,6 +132,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         device_policy,
         integration_policy,
         jwt_issuers,
+        labels: labels.unwrap_or_default(),
     };
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
@@ -277,6 +269,8 @@ impl From<Tenant> for proto::Tenant {
             device_policy: Some(tenant.settings.device_policy.into()),
             integration_policy: Some(tenant.settings.integration_policy.into()),
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
+            labels: tenant.settings.labels.into_iter().collect(),
+            state: state(tenant.state).into(),
             ..Default::default()
         }
     }

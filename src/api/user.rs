@@ -5,12 +5,16 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
     import,
+    listing::page_of,
+    mask::Mask,
+    named::named,
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
 use crate::{
-    domain::Error,
+    domain::{Error, SubjectKind, Transition},
     ops::{
         Ops,
+        lifecycle::Changes,
         user::{ChangePassword, CreateUser, ResetPassword, UserView, VerifyPassword},
     },
     proto::{
@@ -24,6 +28,10 @@ use crate::{
 
 /// The most characters of a user name.
 pub(super) const MAX_USERNAME: usize = 256;
+
+const KIND: SubjectKind = SubjectKind::User;
+/// What `UpdateUser` changes.
+const UPDATABLE: &[&str] = &["username", "labels", "rank"];
 
 pub(super) struct UserApi {
     ops: Ops,
@@ -44,6 +52,8 @@ impl UserService for UserApi {
             let id = fields.new_id("user_id", &request.user_id);
             let username = fields.text("username", request.username, MAX_USERNAME);
             let state = fields.state(request.state);
+            let labels = fields.labels("labels", request.labels);
+            let rank = fields.rank("rank", request.rank);
             let source = match request.secret_source {
                 Some(create_user_request::SecretSource::Password(given)) => {
                     fields.source("password", Either::Given(given)).map(Some)
@@ -53,13 +63,14 @@ impl UserService for UserApi {
                 }
                 None => Some(None),
             };
-            let (Some(tenant), Some(id), Some(username), Some(state), Some(source)) =
-                (tenant, id, username, state, source)
+            let (Some(tenant), Some(id), Some(username), Some(state), Some(labels), Some(rank), Some(source)) =
+                (tenant, id, username, state, labels, rank, source)
             else {
                 return Err(fields.error());
             };
-            let (user, generated) =
-                self.ops.create_user(call, CreateUser { tenant, id, username, state, source }).await?;
+            let create = CreateUser { tenant, id, username, state, labels, rank, source };
+            // Large, as a future that hashes is.
+            let (user, generated) = Box::pin(self.ops.create_user(call, create)).await?;
             let generated_password = generated.as_ref().map(secret_text).unwrap_or_default();
             Ok(CreateUserResponse { user: Some(user.into()), generated_password })
         })
@@ -130,7 +141,8 @@ impl UserService for UserApi {
             else {
                 return Err(fields.error());
             };
-            let user = self.ops.change_password(call, ChangePassword { tenant, user, current, new, from }).await?;
+            let change = ChangePassword { tenant, user, current, new, from, etag: etag(request.etag) };
+            let user = self.ops.change_password(call, change).await?;
             Ok(ChangePasswordResponse { user: Some(user.into()) })
         })
         .await
@@ -210,51 +222,95 @@ impl UserService for UserApi {
 
     async fn list_users(
         &self,
-        _request: Request<proto::ListUsersRequest>,
+        request: Request<proto::ListUsersRequest>,
     ) -> Result<Response<proto::ListUsersResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let (tenant, page) = page_of(KIND, request.into())?;
+            let page = self.ops.list_subjects(call, &tenant, KIND, page).await?;
+            let shown = |kept| UserView::from(kept).into();
+            Ok(proto::ListUsersResponse {
+                users: page.items.into_iter().map(shown).collect(),
+                next_page_token: page.next_token,
+                total_size: page.total,
+            })
+        })
+        .await
     }
 
     async fn update_user(
         &self,
-        _request: Request<proto::UpdateUserRequest>,
+        request: Request<proto::UpdateUserRequest>,
     ) -> Result<Response<proto::UpdateUserResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.user_id, request.etag);
+            let mask = fields.mask(request.update_mask, "User", UPDATABLE);
+            let changes = changes(&mut fields, mask.as_ref(), request.user);
+            let (Some(named), Some(_), Some(changes)) = (named, mask, changes) else { return Err(fields.error()) };
+            let user: UserView = self.ops.update_subject(call, &named, &changes).await?.into();
+            Ok(proto::UpdateUserResponse { user: Some(user.into()) })
+        })
+        .await
     }
 
     async fn delete_user(
         &self,
-        _request: Request<proto::DeleteUserRequest>,
+        request: Request<proto::DeleteUserRequest>,
     ) -> Result<Response<proto::DeleteUserResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.user_id, request.etag)?;
+            self.ops.delete_subject(call, &named, request.allow_missing).await?;
+            Ok(proto::DeleteUserResponse {})
+        })
+        .await
     }
 
     async fn lock_user(
         &self,
-        _request: Request<proto::LockUserRequest>,
+        request: Request<proto::LockUserRequest>,
     ) -> Result<Response<proto::LockUserResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.user_id, request.etag)?;
+            let user: UserView = self.ops.set_state(call, &named, Transition::Lock).await?.into();
+            Ok(proto::LockUserResponse { user: Some(user.into()) })
+        })
+        .await
     }
 
     async fn unlock_user(
         &self,
-        _request: Request<proto::UnlockUserRequest>,
+        request: Request<proto::UnlockUserRequest>,
     ) -> Result<Response<proto::UnlockUserResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.user_id, request.etag)?;
+            let user: UserView = self.ops.set_state(call, &named, Transition::Unlock).await?.into();
+            Ok(proto::UnlockUserResponse { user: Some(user.into()) })
+        })
+        .await
     }
 
     async fn disable_user(
         &self,
-        _request: Request<proto::DisableUserRequest>,
+        request: Request<proto::DisableUserRequest>,
     ) -> Result<Response<proto::DisableUserResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.user_id, request.etag)?;
+            let user: UserView = self.ops.set_state(call, &named, Transition::Disable).await?.into();
+            Ok(proto::DisableUserResponse { user: Some(user.into()) })
+        })
+        .await
     }
 
     async fn enable_user(
         &self,
-        _request: Request<proto::EnableUserRequest>,
+        request: Request<proto::EnableUserRequest>,
     ) -> Result<Response<proto::EnableUserResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.user_id, request.etag)?;
+            let user: UserView = self.ops.set_state(call, &named, Transition::Enable).await?.into();
+            Ok(proto::EnableUserResponse { user: Some(user.into()) })
+        })
+        .await
     }
 
     async fn issue_token(
@@ -263,6 +319,28 @@ impl UserService for UserApi {
     ) -> Result<Response<proto::IssueTokenResponse>, Status> {
         Err(super::error::unimplemented())
     }
+}
+
+/// What the mask names of a user; each field is looked at, so that everything wrong is told at once.
+fn changes(fields: &mut Fields, mask: Option<&Mask>, user: Option<proto::User>) -> Option<Changes> {
+    let Some(user) = user else { return fields.refuse("user", "must be given") };
+    let mask = mask?;
+    let mut changes = Changes::default();
+    let mut good = true;
+    if mask.has("username") {
+        changes.login =
+            fields.text("user.username", user.username, MAX_USERNAME).map(|username| (username, "user.username"));
+        good &= changes.login.is_some();
+    }
+    if mask.has("labels") {
+        changes.labels = fields.labels("user.labels", user.labels);
+        good &= changes.labels.is_some();
+    }
+    if mask.has("rank") {
+        changes.rank = fields.rank("user.rank", user.rank);
+        good &= changes.rank.is_some();
+    }
+    good.then_some(changes)
 }
 
 impl From<UserView> for proto::User {
@@ -277,6 +355,8 @@ impl From<UserView> for proto::User {
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
+            labels: subject.attributes.labels.into_iter().collect(),
+            rank: subject.attributes.rank,
             ..Default::default()
         }
     }

@@ -6,7 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     domain::{
-        Error, Password, Permission, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation,
+        Error, Labels, Password, Permission, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp,
+        Violation,
+        filter::{LABEL_NAMES, is_label_name},
     },
     ops::{Settings, Source},
     proto,
@@ -16,6 +18,15 @@ use crate::{
 const MAX_SETTINGS: usize = 32;
 /// The most characters of one of them.
 const MAX_SETTING_LENGTH: usize = 1_024;
+
+/// The most labels of a thing.
+const MAX_LABELS: usize = 64;
+/// The most characters of a label's value.
+const MAX_LABEL_LENGTH: usize = 128;
+/// The highest rank.
+const MAX_RANK: u32 = 1_000;
+/// How many roles there are.
+const ROLES: usize = 5;
 
 /// The most checks of a batch.
 const MAX_CHECKS: usize = 100;
@@ -83,13 +94,65 @@ impl Fields {
         Some(value)
     }
 
+    /// Names and values for whoever keeps a thing.
+    pub(super) fn labels(&mut self, field: &str, labels: HashMap<String, String>) -> Option<Labels> {
+        let before = self.0.len();
+        if labels.len() > MAX_LABELS {
+            self.refuse::<()>(field, format!("must be at most {MAX_LABELS}"));
+        }
+        // In order, so that violations are told in one.
+        let labels = Labels::from_iter(labels);
+        if !labels.keys().all(|name| is_label_name(name)) {
+            self.refuse::<()>(field, LABEL_NAMES);
+        }
+        for (name, value) in labels.iter().filter(|(name, _)| is_label_name(name)).take(MAX_LABELS) {
+            if value.chars().count() > MAX_LABEL_LENGTH || value.chars().any(char::is_control) {
+                let rule = format!("must have at most {MAX_LABEL_LENGTH} characters, none of them a control");
+                self.refuse::<()>(format!("{field}[{name}]"), rule);
+            }
+        }
+        (self.0.len() == before).then_some(labels)
+    }
+
+    /// How high a user or caller stands.
+    pub(super) fn rank(&mut self, field: &str, rank: u32) -> Option<u32> {
+        if rank <= MAX_RANK { Some(rank) } else { self.refuse(field, format!("must be from 0 to {MAX_RANK}")) }
+    }
+
+    /// Roles, by the names they are kept under: `ROLE_HELPDESK` is `helpdesk`.
+    pub(super) fn roles(&mut self, path: &str, roles: &[i32]) -> Option<Vec<String>> {
+        let mut names = Vec::with_capacity(roles.len());
+        for (index, role) in roles.iter().enumerate() {
+            let name = match proto::Role::try_from(*role) {
+                Ok(proto::Role::Unspecified) | Err(_) => {
+                    self.refuse::<()>(format!("{path}roles[{index}]"), "must be a Role");
+                    continue;
+                }
+                Ok(role) => role.as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase(),
+            };
+            if names.contains(&name) {
+                self.refuse::<()>(format!("{path}roles[{index}]"), "stands twice");
+            }
+            names.push(name);
+            if names.len() > ROLES {
+                break;
+            }
+        }
+        (names.len() == roles.len()).then_some(names)
+    }
+
     /// A device's user name: 1 to 64 letters, digits and `-`.
     pub(super) fn user_name(&mut self, value: String) -> Option<String> {
+        self.user_name_in("", value)
+    }
+
+    /// The same below a path such as `device.`.
+    pub(super) fn user_name_in(&mut self, path: &str, value: String) -> Option<String> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if (1..=64).contains(&value.len()) && value.bytes().all(legal) {
             return Some(value);
         }
-        self.refuse("user_name", "must be 1 to 64 letters, digits and -")
+        self.refuse(format!("{path}user_name"), "must be 1 to 64 letters, digits and -")
     }
 
     /// Printing ASCII, `least` to `most` of it.
@@ -183,15 +246,20 @@ impl Fields {
     }
 
     pub(super) fn permissions(&mut self, names: &[String]) -> Option<Vec<Permission>> {
+        self.permissions_in("", names)
+    }
+
+    /// The same below a path such as `caller.`.
+    pub(super) fn permissions_in(&mut self, path: &str, names: &[String]) -> Option<Vec<Permission>> {
         let mut permissions = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             match Permission::parse(name) {
                 Some(permission) if permissions.contains(&permission) => {
-                    self.refuse::<()>(format!("permissions[{index}]"), "stands twice");
+                    self.refuse::<()>(format!("{path}permissions[{index}]"), "stands twice");
                 }
                 Some(permission) => permissions.push(permission),
                 None => {
-                    self.refuse::<()>(format!("permissions[{index}]"), "is no permission of Rekey's");
+                    self.refuse::<()>(format!("{path}permissions[{index}]"), "is no permission of Rekey's");
                 }
             }
         }

@@ -56,6 +56,7 @@ pub enum Reason {
     TenantDisabled,
     TokenIssuerNotSet,
     TookTooLong,
+    Indispensable,
 }
 
 impl Reason {

@@ -6,8 +6,10 @@
 mod blocklist;
 pub mod entropy;
 pub mod error;
+pub mod filter;
 pub mod generator;
 pub mod id;
+pub mod listing;
 pub mod lockout;
 pub mod password;
 pub mod permission;
@@ -19,12 +21,14 @@ pub mod time;
 
 pub use entropy::Entropy;
 pub use error::{Error, Reason, Result, Violation};
+pub use filter::Filter;
 pub use id::{ResourceId, Uid};
+pub use listing::{Order, Position};
 pub use lockout::Lockout;
 pub use password::Password;
 pub use permission::Permission;
 pub use policy::Policy;
 pub use secret::{Material, Secret, Slot, Stage, WrappedKey};
-pub use subject::{Attributes, Subject, SubjectKind, SubjectRef, SubjectState};
+pub use subject::{Attributes, Labels, Subject, SubjectKind, SubjectRef, SubjectState, Transition};
 pub use tenant::{Dialect, Tenant, TenantRef};
 pub use time::{Clock, Timestamp};

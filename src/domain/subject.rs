@@ -1,5 +1,7 @@
 //! Subjects: who or what has secrets.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ResourceId, Timestamp, Uid};
@@ -57,7 +59,36 @@ impl SubjectState {
             Self::Locked => "locked",
         }
     }
+
+    /// The state after an administrator's act; `None` where this state is in its way.
+    #[must_use]
+    pub const fn after(self, transition: Transition) -> Option<Self> {
+        match (transition, self) {
+            (Transition::Disable, _) => Some(Self::Disabled),
+            (Transition::Enable, Self::Locked) | (Transition::Lock | Transition::Unlock, Self::Disabled) => None,
+            (Transition::Lock, Self::Active | Self::Locked) => Some(Self::Locked),
+            (Transition::Unlock, Self::Active | Self::Locked) | (Transition::Enable, Self::Active | Self::Disabled) => {
+                Some(Self::Active)
+            }
+        }
+    }
 }
+
+/// What an administrator does to a subject's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transition {
+    /// Block it.
+    Lock,
+    /// Let it in again, and forgive its failed attempts.
+    Unlock,
+    /// Put it out of use.
+    Disable,
+    /// Put it back into use.
+    Enable,
+}
+
+/// Names and values for whoever keeps a thing.
+pub type Labels = BTreeMap<String, String>;
 
 /// How a request names a subject.
 #[derive(Clone, Debug)]
@@ -89,6 +120,20 @@ pub struct Attributes {
     /// A caller's permissions, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<String>,
+    /// Names and values for whoever keeps it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels,
+    /// How high a user or caller stands.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rank: u32,
+    /// What a caller is there for, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A subject as it is kept.
@@ -128,4 +173,29 @@ impl Subject {
 #[must_use]
 pub fn etag(uid: &Uid, version: i64) -> String {
     format!("{uid}-{version:x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SubjectState::*, Transition::*, *};
+
+    #[test]
+    fn the_states_follow_each_other_as_documented() {
+        for (transition, active, locked, disabled) in [
+            (Lock, Some(Locked), Some(Locked), None),
+            (Unlock, Some(Active), Some(Active), None),
+            (Disable, Some(Disabled), Some(Disabled), Some(Disabled)),
+            (Enable, Some(Active), None, Some(Active)),
+        ] {
+            let after = [Active, Locked, Disabled].map(|state: SubjectState| state.after(transition));
+            assert_eq!(after, [active, locked, disabled], "{transition:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_labels_still_reads() {
+        let old: Attributes = serde_json::from_str(r#"{"display_name":"x","permissions":["*"]}"#).unwrap();
+        assert_eq!((old.rank, old.labels.len(), old.roles.len()), (0, 0, 0));
+        assert_eq!(serde_json::to_string(&old).unwrap(), r#"{"display_name":"x","permissions":["*"]}"#);
+    }
 }

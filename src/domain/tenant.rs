@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Permission, Policy, ResourceId, Timestamp, Uid, subject::etag};
+use super::{
+    Permission, Policy, ResourceId, SubjectState, Timestamp, Uid,
+    subject::{Labels, etag},
+};
 
 /// The public id of the tenant of platform callers, which reach every tenant. Made by `rekey init`.
 pub const SYSTEM_TENANT: &str = "system";
@@ -99,6 +102,8 @@ pub struct Tenant {
     pub aliases: Vec<Alias>,
     /// What it is set to.
     pub settings: Settings,
+    /// Active or disabled.
+    pub state: SubjectState,
     /// Grows by one with every change.
     pub version: i64,
     /// When it was made.
@@ -136,6 +141,9 @@ pub struct Settings {
     pub integration_policy: Policy,
     /// Whose JWTs are believed.
     pub jwt_issuers: Vec<JwtIssuer>,
+    /// Names and values for whoever keeps it.
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 /// Somebody whose JWTs name callers of the tenant.

@@ -87,7 +87,8 @@ impl Ops {
 
     async fn trusting(&self, issuer: &str) -> Result<Vec<(Tenant, JwtIssuer)>> {
         let tenants = self.store.tenants_of_issuer(issuer).await?;
-        let pairs = tenants.into_iter().flat_map(|tenant| {
+        let in_use = tenants.into_iter().filter(|tenant| tenant.state == SubjectState::Active);
+        let pairs = in_use.flat_map(|tenant| {
             let issuers = tenant.settings.jwt_issuers.clone();
             issuers.into_iter().map(move |trusted| (tenant.clone(), trusted))
         });
@@ -156,7 +157,8 @@ impl Ops {
         if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
             return Err(expired().expired_at(end));
         }
-        if !secret.is_live(self.now()) || subject.state != SubjectState::Active || subject.kind != SubjectKind::Caller {
+        let in_use = subject.state == SubjectState::Active && tenant.state == SubjectState::Active;
+        if !secret.is_live(self.now()) || !in_use || subject.kind != SubjectKind::Caller {
             return Err(invalid());
         }
         let name = match secret.slot {

@@ -7,7 +7,8 @@ use crate::{
     audit::{Outcome, Record, Target},
     crypto::{DataKey, token::ApiToken},
     domain::{
-        Attributes, Error, Permission, Policy, Reason, ResourceId, Result, SubjectKind, Tenant, TenantRef,
+        Attributes, Error, Labels, Permission, Policy, Reason, ResourceId, Result, SubjectKind, SubjectState, Tenant,
+        TenantRef,
         policy::Preset,
         tenant::{SYSTEM_TENANT, Settings},
     },
@@ -52,7 +53,9 @@ impl Ops {
                     device_policy: Policy::preset(Preset::Roma),
                     integration_policy: Policy::preset(Preset::Applivery),
                     jwt_issuers: Vec::new(),
+                    labels: Labels::new(),
                 },
+                state: SubjectState::Active,
                 version: 1,
                 create_time: now,
                 update_time: now,
@@ -69,6 +72,7 @@ impl Ops {
         subject.attributes = Attributes {
             display_name: "First administrator".to_owned(),
             permissions: vec![Permission::EVERYTHING.as_str().to_owned()],
+            ..Attributes::default()
         };
         let ApiToken { id, token } = ApiToken::make(&*self.entropy);
         let secret = self.keep_token(&subject, &id, 1, now, &token);

@@ -3,14 +3,16 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Call, Ops, name_field, not_found,
+    Call, Ops,
+    lifecycle::Kept,
+    name_field, not_found,
     secret::{new_secret, place},
 };
 use crate::{
     audit::{Outcome, Target},
     crypto::token::{ApiToken, make_shared_key, token_id},
     domain::{
-        Attributes, Error, Material, Password, Permission, Reason, ResourceId, Result, Slot, Stage, Subject,
+        Attributes, Error, Labels, Material, Password, Permission, Reason, ResourceId, Result, Slot, Stage, Subject,
         SubjectKind, SubjectRef, Tenant, TenantRef, Timestamp, Violation,
     },
     store::SecretChange,
@@ -38,6 +40,18 @@ pub struct CreateCaller {
     pub display_name: String,
     /// What it may do.
     pub permissions: Vec<Permission>,
+    /// Names and values for whoever keeps it.
+    pub labels: Labels,
+    /// What it is there for, by name.
+    pub roles: Vec<String>,
+    /// How high it stands.
+    pub rank: u32,
+}
+
+impl From<Kept> for CallerView {
+    fn from(Kept { tenant_id, subject, .. }: Kept) -> Self {
+        Self { tenant_id, subject }
+    }
 }
 
 /// An API token to be made.
@@ -51,6 +65,8 @@ pub struct CreateApiToken {
     pub token: Option<SecretString>,
     /// When it ends.
     pub expire_time: Option<Timestamp>,
+    /// What the caller must still be like.
+    pub etag: Option<String>,
 }
 
 /// An HMAC pair to be made.
@@ -68,6 +84,8 @@ pub struct CreateSigningKey {
     pub expire_time: Option<Timestamp>,
     /// Whether it may only read.
     pub read_only: bool,
+    /// What the caller must still be like.
+    pub etag: Option<String>,
 }
 
 impl Ops {
@@ -88,6 +106,9 @@ impl Ops {
             subject.attributes = Attributes {
                 display_name: request.display_name,
                 permissions: request.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
+                labels: request.labels,
+                rank: request.rank,
+                roles: request.roles,
             };
             let detail = subject.attributes.permissions.join(" ");
             let record = call.record(self, target, Outcome::Succeeded, None, detail);
@@ -127,7 +148,7 @@ impl Ops {
                 Ok((None, vec![SecretChange::Replace(secret)]))
             };
             let detail = format!("token {id} {}", if made { "generated" } else { "given" });
-            let changed = self.change(call, subject, None, &detail, plan).await;
+            let changed = self.change(call, subject, request.etag.as_deref(), &detail, plan).await;
             changed.map_err(|error| name_field(error, &[("lookup_key", "token")]))?;
             Ok((id, made.then_some(token)))
         })
@@ -167,7 +188,7 @@ impl Ops {
                 Ok((None, vec![SecretChange::Replace(secret)]))
             };
             let detail = format!("signing key {api_key} {}", if made { "generated" } else { "given" });
-            let changed = self.change(call, subject, None, &detail, plan).await;
+            let changed = self.change(call, subject, request.etag.as_deref(), &detail, plan).await;
             changed.map_err(|error| name_field(error, &[("lookup_key", "api_key")]))?;
             Ok((api_key, made.then(|| shared_key.secret().clone())))
         })
@@ -177,13 +198,14 @@ impl Ops {
     /// Makes a token or signing key void. One that is void already stays so.
     ///
     /// # Errors
-    /// Tenant, caller or credential not found.
+    /// Tenant, caller or credential not found; etag mismatch.
     pub async fn revoke_credential(
         &self,
         call: &Call,
         tenant: &TenantRef,
         caller: ResourceId,
         slot: Slot,
+        etag: Option<String>,
     ) -> Result<()> {
         let target = Target::Subject(KIND, caller.to_string());
         self.audited(call, target, async {
@@ -197,12 +219,13 @@ impl Ops {
             let found = found.filter(|found| found.subject.uid == subject.uid);
             let found = found
                 .ok_or_else(|| Error::new(Reason::CredentialNotFound, "the caller has no such token or signing key"))?;
+            super::check_etag(&subject, etag.as_deref())?;
             if found.secret.stage == Stage::Revoked {
                 return Ok(());
             }
             let detail = format!("{} revoked", slot.to_stored());
             let plan = |_: &Subject, _| Ok((None, vec![SecretChange::Revoke(slot.clone())]));
-            self.change(call, subject, None, &detail, plan).await.map(drop)
+            self.change(call, subject, etag.as_deref(), &detail, plan).await.map(drop)
         })
         .await
     }
@@ -240,7 +263,7 @@ impl Ops {
 }
 
 /// Nobody gives what they do not hold.
-fn holds(call: &Call, permission: Permission) -> Result<()> {
+pub(super) fn holds(call: &Call, permission: Permission) -> Result<()> {
     if call.grant.caller().holds(permission) {
         return Ok(());
     }

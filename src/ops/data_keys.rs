@@ -34,6 +34,14 @@ impl DataKeys {
         Ok(key)
     }
 
+    /// Drops the key of a tenant that is no more. Nothing can ask for it again: uids are never used twice.
+    pub(super) fn forget(&self, tenant_uid: &Uid) {
+        let primary = self.primary.write().unwrap_or_else(PoisonError::into_inner).remove(tenant_uid);
+        if let Some(key) = primary {
+            self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(key.id().as_str());
+        }
+    }
+
     /// The key that sealed something.
     pub(super) async fn by_id(&self, tenant_uid: &Uid, id: &str) -> Result<Arc<DataKey>> {
         let known = self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();

@@ -1,12 +1,17 @@
 //! Devices and what they sign in with.
 
-use super::{Call, Ops, SoftLock, name_field, not_found, secret::Source};
+use super::{
+    Call, Ops, SoftLock,
+    lifecycle::{Kept, Named},
+    name_field, not_found,
+    secret::Source,
+};
 use crate::{
     audit::{Outcome as Ending, Target},
     crypto::same_password,
     domain::{
-        Error, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
-        TenantRef, lockout::Outcome,
+        Error, Labels, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef,
+        SubjectState, TenantRef, lockout::Outcome,
     },
     store::SecretChange,
 };
@@ -24,6 +29,12 @@ pub struct DeviceView {
     pub soft_lock: Option<SoftLock>,
 }
 
+impl From<Kept> for DeviceView {
+    fn from(Kept { tenant_id, subject, .. }: Kept) -> Self {
+        Self { tenant_id, subject, soft_lock: None }
+    }
+}
+
 /// A device to be made.
 #[derive(Debug)]
 pub struct CreateDevice {
@@ -33,6 +44,8 @@ pub struct CreateDevice {
     pub id: Option<ResourceId>,
     /// What it signs in with.
     pub user_name: String,
+    /// Names and values for whoever keeps it.
+    pub labels: Labels,
     /// The password.
     pub source: Source,
 }
@@ -78,7 +91,8 @@ impl Ops {
         let target = Target::Subject(KIND, id.to_string());
         self.audited(call, target.clone(), async {
             let tenant = self.tenant(call, &request.tenant).await?;
-            let subject = self.new_subject(&tenant, KIND, id, Some(request.user_name), now);
+            let mut subject = self.new_subject(&tenant, KIND, id, Some(request.user_name), now);
+            subject.attributes.labels = request.labels;
             let context: Vec<&str> = subject.login.as_deref().into_iter().collect();
             let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context)?;
             let key = self.data_keys.primary(&tenant.uid).await?;
@@ -96,11 +110,9 @@ impl Ops {
     /// # Errors
     /// Tenant or device not found.
     pub async fn get_device(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<DeviceView> {
-        let tenant = self.tenant(call, tenant).await?;
-        let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
-        let subject = subject.ok_or_else(|| not_found(KIND))?;
-        let soft_lock = self.soft_lock(&subject).await?;
-        Ok(DeviceView { tenant_id: tenant.id, subject, soft_lock })
+        let kept = self.get_subject(call, &Named::of(tenant, KIND, id)).await?;
+        let soft_lock = self.soft_lock(&kept.subject).await?;
+        Ok(DeviceView { soft_lock, ..kept.into() })
     }
 
     /// Sets user name, password or both. The password is returned where it is new, or was asked for.

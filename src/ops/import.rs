@@ -137,7 +137,7 @@ impl Ops {
     /// # Errors
     /// Tenant not found.
     pub async fn password_census(&self, call: &Call, tenant: &TenantRef) -> Result<Vec<(Option<String>, i64)>> {
-        let tenant = self.tenant(call, tenant).await?;
+        let tenant = self.tenant_in_any_state(call, tenant).await?;
         self.store.password_census(&tenant.uid).await
     }
 

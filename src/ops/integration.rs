@@ -1,13 +1,16 @@
 //! Integrations: a third party's user name and password, and the settings it hands over.
 
 use super::{
-    Call, Ops, name_field, not_found,
+    Call, Ops, Plan,
+    lifecycle::{Kept, Named},
+    name_field, not_found,
     secret::{Settings, Source, in_force},
 };
 use crate::{
     audit::{Outcome, Target},
     domain::{
-        Error, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, TenantRef,
+        Attributes, Error, Labels, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind,
+        SubjectRef, TenantRef,
     },
     store::SecretChange,
 };
@@ -45,21 +48,34 @@ pub struct CreateIntegration {
     pub id: Option<ResourceId>,
     /// What the third party signs in with; made where absent.
     pub username: Option<String>,
+    /// Names and values for whoever keeps it.
+    pub labels: Labels,
     /// The password.
     pub source: Source,
     /// What it hands over.
     pub settings: Settings,
 }
 
-/// Settings to be replaced.
+impl From<Kept> for IntegrationView {
+    fn from(Kept { tenant_id, subject, secrets, time }: Kept) -> Self {
+        let configured = in_force(&secrets, &Slot::Settings, time).is_some();
+        Self { tenant_id, subject, configured }
+    }
+}
+
+/// Settings, user name and labels to be replaced; what is `None` stays.
 #[derive(Debug)]
 pub struct UpdateIntegration {
     /// In which tenant.
     pub tenant: TenantRef,
     /// Which.
     pub id: ResourceId,
-    /// All there will be.
-    pub settings: Settings,
+    /// All the settings there will be.
+    pub settings: Option<Settings>,
+    /// What the third party signs in with.
+    pub username: Option<String>,
+    /// All the labels there will be.
+    pub labels: Option<Labels>,
     /// Whether user name and password are shown.
     pub return_credentials: bool,
     /// What the integration must still be like.
@@ -82,7 +98,8 @@ impl Ops {
         self.audited(call, target.clone(), async {
             let tenant = self.tenant(call, &request.tenant).await?;
             let username = request.username.unwrap_or_else(|| format!("rk-{}", self.make_uid(now)));
-            let subject = self.new_subject(&tenant, KIND, id, Some(username.clone()), now);
+            let mut subject = self.new_subject(&tenant, KIND, id, Some(username.clone()), now);
+            subject.attributes.labels = request.labels;
             let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username])?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let mut secrets = vec![self.keep_password(&key, &subject, 1, now, &password)?];
@@ -103,18 +120,14 @@ impl Ops {
     /// # Errors
     /// Tenant or integration not found.
     pub async fn get_integration(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<IntegrationView> {
-        let tenant = self.tenant(call, tenant).await?;
-        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
-        let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-        let configured = in_force(&secrets, &Slot::Settings, self.now()).is_some();
-        Ok(IntegrationView { tenant_id: tenant.id, subject, configured })
+        Ok(self.get_subject(call, &Named::of(tenant, KIND, id)).await?.into())
     }
 
-    /// Replaces the settings.
+    /// Replaces settings, user name and labels.
     ///
     /// # Errors
-    /// Permission missing (to see the credentials); tenant or integration not found; secret not set; etag mismatch;
-    /// concurrent change.
+    /// Not own subject; permission missing (to see the credentials); tenant or integration not found; secret not set;
+    /// already exists; etag mismatch; concurrent change.
     pub async fn update_integration(
         &self,
         call: &Call,
@@ -134,24 +147,45 @@ impl Ops {
             } else {
                 None
             };
+            let kept_settings = match (&request.settings, &shown) {
+                (None, Some(_)) => Some(self.open_settings(&subject, &secrets).await?),
+                _ => None,
+            };
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
-                let change = if request.settings.0.is_empty() {
-                    SecretChange::Revoke(Slot::Settings)
-                } else {
-                    let secret = self.keep_settings(&key, subject, subject.version + 1, now, &request.settings)?;
-                    SecretChange::Replace(secret)
-                };
-                Ok((None, vec![change]))
+                let mut secrets = Vec::new();
+                if let Some(settings) = &request.settings {
+                    secrets.push(if settings.0.is_empty() {
+                        SecretChange::Revoke(Slot::Settings)
+                    } else {
+                        let secret = self.keep_settings(&key, subject, subject.version + 1, now, settings)?;
+                        SecretChange::Replace(secret)
+                    });
+                }
+                let labels = request.labels.clone();
+                let attributes = labels.map(|labels| Attributes { labels, ..subject.attributes.clone() });
+                Ok(Plan { login: request.username.clone(), attributes, secrets, ..Plan::default() })
             };
-            let subject = match &shown {
+            let parts = [
+                ("settings", request.settings.is_some()),
+                ("username", request.username.is_some()),
+                ("labels", request.labels.is_some()),
+            ];
+            let parts: Vec<_> = parts.into_iter().filter(|(_, given)| *given).map(|(part, _)| part).collect();
+            let detail = format!("{} replaced", parts.join(", "));
+            let changed = match &shown {
                 // What is shown must be what is in force: once only.
-                Some(_) => self.try_change(call, &subject, "settings replaced, credentials shown", plan).await?,
-                None => self.change(call, subject, request.etag.as_deref(), "settings replaced", plan).await?,
+                Some(_) => self.try_change_by(call, &subject, &format!("{detail}, credentials shown"), plan).await,
+                None => self.change_by(call, subject, request.etag.as_deref(), &detail, plan).await,
             };
+            let subject = changed.map_err(|error| name_field(error, &[("login", "username")]))?;
             let username = subject.login.clone().unwrap_or_default();
-            let configured = !request.settings.0.is_empty();
-            let credentials = shown.map(|password| Credentials { username, password, settings: request.settings });
+            let configured = match &request.settings {
+                Some(settings) => !settings.0.is_empty(),
+                None => in_force(&secrets, &Slot::Settings, self.now()).is_some(),
+            };
+            let settings = request.settings.or(kept_settings).unwrap_or_default();
+            let credentials = shown.map(|password| Credentials { username, password, settings });
             Ok((IntegrationView { tenant_id: tenant.id, subject, configured }, credentials))
         })
         .await

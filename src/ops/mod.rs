@@ -13,7 +13,9 @@ pub mod device;
 pub mod import;
 pub mod integration;
 mod journal;
+pub mod lifecycle;
 mod limit;
+pub mod listing;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -178,8 +180,18 @@ impl Ops {
         }
     }
 
-    /// The tenant that a request names, where the caller reaches it. To others it looks as if it were not there.
+    /// The tenant that a request names, for whatever changes or shows or checks something in it: it must be in use.
     async fn tenant(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
+        let tenant = self.tenant_in_any_state(call, reference).await?;
+        if tenant.state != SubjectState::Active {
+            return Err(Error::new(Reason::TenantDisabled, "the tenant is disabled"));
+        }
+        Ok(tenant)
+    }
+
+    /// The tenant that a request names, in use or not, where the caller reaches it. To others it looks as if it were not
+    /// there.
+    async fn tenant_in_any_state(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
         let caller = call.grant.caller();
         let tenant = self.store.tenant(reference, &caller.tenant_uid).await?;
         let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
@@ -204,14 +216,27 @@ impl Ops {
     async fn change(
         &self,
         call: &Call,
-        mut subject: Subject,
+        subject: Subject,
         etag: Option<&str>,
         detail: &str,
         plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
     ) -> Result<Subject> {
+        let plan = |subject: &Subject, time| plan(subject, time).map(Plan::from);
+        Box::pin(self.change_by(call, subject, etag, detail, plan)).await
+    }
+
+    /// The same by a plan of more than login and secrets.
+    async fn change_by(
+        &self,
+        call: &Call,
+        mut subject: Subject,
+        etag: Option<&str>,
+        detail: &str,
+        plan: impl Fn(&Subject, Timestamp) -> Result<Plan>,
+    ) -> Result<Subject> {
         check_etag(&subject, etag)?;
         for _ in 1..ATTEMPTS {
-            match self.try_change(call, &subject, detail, &plan).await {
+            match self.try_change_by(call, &subject, detail, &plan).await {
                 Err(error) if error.reason() == Reason::ConcurrentChange => {
                     let reference = SubjectRef::Id(subject.id.clone());
                     let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
@@ -221,7 +246,7 @@ impl Ops {
                 done => return done,
             }
         }
-        self.try_change(call, &subject, detail, &plan).await
+        self.try_change_by(call, &subject, detail, &plan).await
     }
 
     /// Changes a subject by a plan, once: aborted where another change came first.
@@ -232,19 +257,62 @@ impl Ops {
         detail: &str,
         plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
     ) -> Result<Subject> {
+        self.try_change_by(call, subject, detail, |subject, time| plan(subject, time).map(Plan::from)).await
+    }
+
+    /// The same by a plan of more than login and secrets.
+    async fn try_change_by(
+        &self,
+        call: &Call,
+        subject: &Subject,
+        detail: &str,
+        plan: impl Fn(&Subject, Timestamp) -> Result<Plan>,
+    ) -> Result<Subject> {
         let time = self.now();
-        let (login, secrets) = plan(subject, time)?;
+        let Plan { login, state, attributes, forgives, leaves_administrator, secrets } = plan(subject, time)?;
         let target = Target::Subject(subject.kind, subject.id.to_string());
         let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-        let change =
-            SubjectChange { subject_uid: subject.uid.clone(), expected_version: subject.version, login, secrets, time };
-        self.store.change_subject(change, record).await
+        let change = SubjectChange {
+            subject_uid: subject.uid.clone(),
+            expected_version: subject.version,
+            login,
+            state,
+            attributes,
+            forgives,
+            leaves_administrator,
+            secrets,
+            time,
+        };
+        // Large, and within many futures that would move it about.
+        Box::pin(self.store.change_subject(change, record)).await
+    }
+}
+
+/// What a change of a subject comes to; what is `None` stays.
+#[derive(Debug, Default)]
+struct Plan {
+    login: Option<String>,
+    state: Option<SubjectState>,
+    attributes: Option<Attributes>,
+    forgives: bool,
+    leaves_administrator: bool,
+    secrets: Vec<SecretChange>,
+}
+
+impl From<(Option<String>, Vec<SecretChange>)> for Plan {
+    fn from((login, secrets): (Option<String>, Vec<SecretChange>)) -> Self {
+        Self { login, secrets, ..Self::default() }
     }
 }
 
 fn check_etag(subject: &Subject, etag: Option<&str>) -> Result<()> {
-    match etag {
-        Some(etag) if etag != subject.etag() => {
+    same_etag(&subject.etag(), etag)
+}
+
+/// Whether a resource is still as whoever sent the etag saw it.
+fn same_etag(current: &str, given: Option<&str>) -> Result<()> {
+    match given {
+        Some(given) if given != current => {
             Err(Error::new(Reason::EtagMismatch, "the resource has changed since the etag was read"))
         }
         Some(_) | None => Ok(()),

@@ -97,6 +97,8 @@ impl Ops {
             "UserService/ChangePassword" => "UserService/ChangePassword#softLock",
             "DeviceService/ResetAuthentication" => "DeviceService/ResetAuthentication#softLock",
             "DeviceService/VerifyAuthentication" => "DeviceService/VerifyAuthentication#softLock",
+            "UserService/UnlockUser" => "UserService/UnlockUser#softLock",
+            "DeviceService/UnlockDevice" => "DeviceService/UnlockDevice#softLock",
             _ => "UserService/VerifyPassword#softLock",
         };
         self.journal.write(record).await;

@@ -1,17 +1,15 @@
 //! Tenants.
 
-use super::{Call, Ops, name_field};
+use super::{ATTEMPTS, Call, Ops, caller::holds, name_field, same_etag};
 use crate::{
     audit::{Outcome, Target},
     crypto::DataKey,
     domain::{
-        Error, Reason, ResourceId, Result, Tenant, TenantRef, Violation,
-        tenant::{Alias, Settings},
+        Error, Reason, ResourceId, Result, SubjectState, Tenant, TenantRef,
+        tenant::{Alias, JwtIssuer, ScopeGrant, Settings},
     },
+    store::TenantDeletion,
 };
-
-/// What a page token of tenants is good for.
-const PAGE: &str = "tenants";
 
 /// A tenant to be made.
 #[derive(Debug)]
@@ -38,11 +36,13 @@ impl Ops {
                 let message = "only callers of the tenant system make tenants";
                 return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:create"));
             }
+            check_grants(call, &[], &request.settings.jwt_issuers)?;
             let tenant = Tenant {
                 uid: self.make_uid(now),
                 id,
                 aliases: request.aliases,
                 settings: request.settings,
+                state: SubjectState::Active,
                 version: 1,
                 create_time: now,
                 update_time: now,
@@ -64,35 +64,159 @@ impl Ops {
     /// # Errors
     /// Tenant not found.
     pub async fn get_tenant(&self, call: &Call, tenant: &TenantRef) -> Result<Tenant> {
-        self.tenant(call, tenant).await
+        self.tenant_in_any_state(call, tenant).await
     }
 
-    /// A page of tenants, and where the next one begins.
+    /// Changes what a tenant is set to: all of it or nothing. Where all is so already, nothing changes.
     ///
     /// # Errors
-    /// Fields invalid (the page token).
-    pub async fn list_tenants(&self, call: &Call, size: u32, page_token: &str) -> Result<(Vec<Tenant>, String)> {
-        let caller = call.grant.caller();
-        if !caller.reaches_all {
-            return Ok((vec![self.tenant(call, &TenantRef::Own).await?], String::new()));
-        }
-        let context = format!("{PAGE} {}/{}", caller.tenant_uid, caller.id);
-        let after = match page_token {
-            "" => None,
-            token => {
-                let opened = self.keyring.open_page_token(&context, token).and_then(|after| ResourceId::parse(&after));
-                let rule = "must be the next_page_token of an answer to the same caller";
-                Some(opened.ok_or_else(|| Error::fields(vec![Violation::new("page_token", rule)]))?)
+    /// Tenant not found or disabled; permission missing, where an issuer's tokens would give what the asker does not hold;
+    /// already exists; etag mismatch; concurrent change.
+    pub async fn update_tenant(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        etag: Option<&str>,
+        update: impl Fn(&mut Tenant),
+    ) -> Result<Tenant> {
+        self.audited(call, target_of(tenant), async {
+            call.grant.about(None)?;
+            let mut attempt = 1;
+            loop {
+                let before = self.tenant(call, tenant).await?;
+                same_etag(&before.etag(), etag)?;
+                let mut after = before.clone();
+                update(&mut after);
+                check_grants(call, &before.settings.jwt_issuers, &after.settings.jwt_issuers)?;
+                match Box::pin(self.change_tenant(call, before, after, "")).await {
+                    Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
+                    done => {
+                        return done.map_err(|error| name_field(error, &[("tenant.aliases", "tenant.aliases")]));
+                    }
+                }
             }
-        };
-        // One more than asked for tells whether there is more.
-        let mut tenants = self.store.list_tenants(after.as_ref(), u64::from(size) + 1).await?;
-        let more = tenants.len() > size as usize;
-        tenants.truncate(size as usize);
-        let next = match tenants.last() {
-            Some(last) if more => self.keyring.seal_page_token(&context, last.id.as_str(), &*self.entropy),
-            Some(_) | None => String::new(),
-        };
-        Ok((tenants, next))
+        })
+        .await
     }
+
+    /// Puts a tenant out of use, or back into it. Where it is so already, its version stays.
+    ///
+    /// # Errors
+    /// Tenant not found; permission missing (not a platform caller); indispensable (the tenant `system`); etag mismatch;
+    /// concurrent change.
+    pub async fn set_tenant_state(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        etag: Option<&str>,
+        state: SubjectState,
+    ) -> Result<Tenant> {
+        self.audited(call, target_of(tenant), async {
+            let mut attempt = 1;
+            loop {
+                let before = self.tenant_in_any_state(call, tenant).await?;
+                for_the_platform(call, &before)?;
+                same_etag(&before.etag(), etag)?;
+                let after = Tenant { state, ..before.clone() };
+                match Box::pin(self.change_tenant(call, before, after, state.as_str())).await {
+                    Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
+                    done => return done,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Deletes a tenant with its data keys, and with `force` everything in it. Its audit records stay.
+    ///
+    /// # Errors
+    /// Tenant not found, unless that is fine; permission missing (not a platform caller); indispensable (the tenant
+    /// `system`); tenant not empty; etag mismatch; concurrent change.
+    pub async fn delete_tenant(&self, call: &Call, request: DeleteTenant) -> Result<()> {
+        let target = target_of(&request.tenant);
+        self.audited(call, target.clone(), async {
+            let mut attempt = 1;
+            loop {
+                let tenant = match self.tenant_in_any_state(call, &request.tenant).await {
+                    Err(error) if request.allow_missing && error.reason() == Reason::TenantNotFound => {
+                        return self.record_unchanged(call, target, "there was none").await;
+                    }
+                    found => found?,
+                };
+                for_the_platform(call, &tenant)?;
+                same_etag(&tenant.etag(), request.etag.as_deref())?;
+                let deletion = TenantDeletion {
+                    tenant_uid: tenant.uid.clone(),
+                    expected_version: tenant.version,
+                    with_subjects: request.force,
+                };
+                let detail = if request.force { "with everything in it" } else { "" };
+                let target = Target::Tenant(tenant.id.to_string());
+                let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
+                match self.store.delete_tenant(deletion, record).await {
+                    Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
+                    done => return done.map(|()| self.data_keys.forget(&tenant.uid)),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn change_tenant(&self, call: &Call, before: Tenant, mut after: Tenant, detail: &str) -> Result<Tenant> {
+        let target = Target::Tenant(before.id.to_string());
+        if (&after.settings, &after.aliases, after.state) == (&before.settings, &before.aliases, before.state) {
+            self.record_unchanged(call, target, "is so already").await?;
+            return Ok(before);
+        }
+        after.version = before.version + 1;
+        after.update_time = self.now();
+        let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
+        Box::pin(self.store.change_tenant(after.clone(), record)).await?;
+        Ok(after)
+    }
+}
+
+/// A tenant to be deleted.
+#[derive(Debug)]
+pub struct DeleteTenant {
+    /// Which.
+    pub tenant: TenantRef,
+    /// What it must still be like.
+    pub etag: Option<String>,
+    /// Whether everything in it goes too.
+    pub force: bool,
+    /// Whether it is fine where there is none.
+    pub allow_missing: bool,
+}
+
+/// As it was asked for: who must not know it is not to be told its id, not even by a record.
+fn target_of(tenant: &TenantRef) -> Target {
+    match tenant {
+        TenantRef::Id(id) => Target::Tenant(id.to_string()),
+        TenantRef::Alias(alias) => Target::Tenant(format!("{}:{}", alias.dialect.as_str(), alias.name)),
+        TenantRef::Own => Target::Tenant("-".to_owned()),
+    }
+}
+
+/// What only callers of the tenant `system` do, and not to it.
+fn for_the_platform(call: &Call, tenant: &Tenant) -> Result<()> {
+    if !call.grant.caller().reaches_all {
+        let message = "only callers of the tenant system delete, disable and enable tenants";
+        return Err(Error::new(Reason::PermissionMissing, message));
+    }
+    if tenant.is_system() {
+        let message = "the tenant system is where the platform's own callers are: it stays";
+        return Err(Error::new(Reason::Indispensable, message));
+    }
+    Ok(())
+}
+
+/// Nobody gives what they do not hold, neither by what a token's scopes allow. Issuers that stay as they are give nothing
+/// new.
+fn check_grants(call: &Call, before: &[JwtIssuer], after: &[JwtIssuer]) -> Result<()> {
+    let new = after.iter().filter(|issuer| !before.contains(issuer));
+    for permission in new.flat_map(|issuer| &issuer.scope_grants).filter_map(ScopeGrant::permission) {
+        holds(call, permission)?;
+    }
+    Ok(())
 }

@@ -1,15 +1,17 @@
 //! Users and their passwords.
 
 use super::{
-    Call, Ops, SoftLock, name_field, not_found,
+    Call, Ops, SoftLock,
+    lifecycle::{Kept, Named},
+    name_field, not_found,
     secret::{Source, in_force, place},
 };
 use crate::{
     audit::{Outcome, Target},
     crypto::{Turn, Verdict},
     domain::{
-        Error, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
-        Tenant, TenantRef, Timestamp, lockout::Outcome as AttemptOutcome,
+        Attributes, Error, Labels, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind,
+        SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, lockout::Outcome as AttemptOutcome,
     },
     store::SecretChange,
 };
@@ -29,6 +31,13 @@ pub struct UserView {
     pub soft_lock: Option<SoftLock>,
 }
 
+impl From<Kept> for UserView {
+    fn from(Kept { tenant_id, subject, secrets, time }: Kept) -> Self {
+        let password_change_time = in_force(&secrets, &Slot::Password, time).map(|secret| secret.create_time);
+        Self { tenant_id, subject, password_change_time, soft_lock: None }
+    }
+}
+
 /// A user to be made.
 #[derive(Debug)]
 pub struct CreateUser {
@@ -40,6 +49,10 @@ pub struct CreateUser {
     pub username: String,
     /// In use or not.
     pub state: SubjectState,
+    /// Names and values for whoever keeps it.
+    pub labels: Labels,
+    /// How high it stands.
+    pub rank: u32,
     /// The password; none where absent.
     pub source: Option<Source>,
 }
@@ -70,6 +83,8 @@ pub struct ChangePassword {
     pub new: Password,
     /// Where the attempt comes from, as far as the caller tells.
     pub from: Option<String>,
+    /// What the user must still be like.
+    pub etag: Option<String>,
 }
 
 /// A password to be checked.
@@ -98,6 +113,7 @@ impl Ops {
             let tenant = self.tenant(call, &request.tenant).await?;
             let mut subject = self.new_subject(&tenant, KIND, id, Some(request.username), now);
             subject.state = request.state;
+            subject.attributes = Attributes { labels: request.labels, rank: request.rank, ..Attributes::default() };
             let mut secrets = Vec::new();
             let mut generated = None;
             if let Some(source) = request.source {
@@ -128,13 +144,10 @@ impl Ops {
     /// # Errors
     /// Tenant or user not found.
     pub async fn get_user(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<UserView> {
-        let tenant = self.tenant(call, tenant).await?;
-        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
-        let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-        let password_change_time = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.create_time);
+        let kept = self.get_subject(call, &Named::of(tenant, KIND, id)).await?;
         // How strangers fare is not for the user, whose own token may be in one's hands.
-        let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&subject).await? } else { None };
-        Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock })
+        let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&kept.subject).await? } else { None };
+        Ok(UserView { soft_lock, ..kept.into() })
     }
 
     /// Sets a password for an administrator. It is returned where it was made here.
@@ -213,6 +226,8 @@ impl Ops {
                 SubjectState::Disabled => return Err(Error::new(Reason::SubjectDisabled, "the user is disabled")),
                 SubjectState::Locked => return Err(Error::new(Reason::SubjectLocked, "the user is locked")),
             }
+            // Not before: it tells something of the user.
+            super::check_etag(&subject, request.etag.as_deref())?;
 
             let verifier = self.hasher.hash(call.turn(&tenant), new).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;

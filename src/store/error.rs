@@ -81,6 +81,11 @@ pub(super) fn outcome_unknown(cause: String) -> Error {
     Error::new(Reason::OutcomeUnknown, "it is not known whether this was done").caused_by(cause)
 }
 
+/// What was decided on is no longer so.
+pub(super) fn concurrent_change() -> Error {
+    Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; read it again and decide anew")
+}
+
 /// A row that this program did not write so.
 pub(super) fn unreadable(table: &str, uid: &str, column: &str) -> Error {
     Error::internal(format!("{table} {uid} is unreadable: {column}"))
@@ -99,6 +104,10 @@ fn of_database(error: &dyn DatabaseError, cause: String) -> Error {
             }
             None => Error::internal(cause),
         };
+    }
+    if error.is_foreign_key_violation() {
+        // What a new row hangs on was deleted meanwhile.
+        return concurrent_change().caused_by(cause);
     }
     if is_transient(error) || is_unavailable(error) { unavailable(cause) } else { Error::internal(cause) }
 }

@@ -9,9 +9,9 @@ use super::{
     Import, Replacement, Store,
     audit::append,
     entity::{secret, subject},
-    error::Failure,
+    error::{Failure, concurrent_change},
     secret::{insert, revoke, row as secret_row},
-    subject::{concurrent_change, read, row as subject_row},
+    subject::{read, row as subject_row},
     transaction::Command,
 };
 use crate::domain::{Error, Material, Result, Slot, Stage, Subject, SubjectKind, Uid};

@@ -15,6 +15,8 @@ mod entity;
 mod error;
 mod failure;
 mod import;
+mod lifecycle;
+mod listing;
 mod migration;
 mod secret;
 mod subject;
@@ -27,10 +29,12 @@ use sea_orm::DatabaseConnection;
 
 use crate::{
     audit::Record,
-    domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid},
+    domain::{Attributes, Secret, Slot, Subject, SubjectState, Tenant, Timestamp, Uid},
 };
 
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts};
+pub use lifecycle::{SubjectDeletion, TenantDeletion};
+pub use listing::{SubjectListing, TenantListing};
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -65,6 +69,14 @@ pub struct SubjectChange {
     pub expected_version: i64,
     /// The new login; kept where `None`.
     pub login: Option<String>,
+    /// The new state; kept where `None`.
+    pub state: Option<SubjectState>,
+    /// All the attributes there will be, labels among them; kept where `None`.
+    pub attributes: Option<Attributes>,
+    /// Whether failed attempts are forgiven. With another password they always are.
+    pub forgives: bool,
+    /// Whether another caller in use must be left in the tenant that holds `*`.
+    pub leaves_administrator: bool,
     /// What happens to secrets, in this order.
     pub secrets: Vec<SecretChange>,
     /// When.

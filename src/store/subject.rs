@@ -10,15 +10,16 @@ use super::{
     SecretChange, Store, SubjectChange,
     audit::append,
     entity::{secret, subject},
-    error::{Failure, unreadable},
+    error::{Failure, concurrent_change, unreadable},
     failure::forgive,
+    lifecycle::{insert_labels, leave_administrator, replace_labels},
     secret::{insert, read as read_secret, revoke},
     transaction::Command,
 };
 use crate::{
     audit::Record,
     domain::{
-        Error, Reason, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind, SubjectRef, SubjectState,
+        Attributes, Error, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind, SubjectRef, SubjectState,
         Timestamp, Uid,
     },
 };
@@ -124,6 +125,11 @@ pub(super) fn read(row: subject::Model) -> Result<Subject> {
     })
 }
 
+/// What people call it, where an index finds it.
+fn display_name(attributes: &Attributes) -> Option<String> {
+    (!attributes.display_name.is_empty()).then(|| attributes.display_name.clone())
+}
+
 /// The row of a new subject, whose attributes were written already.
 pub(super) fn row(subject: &Subject, attributes: String) -> subject::Model {
     subject::Model {
@@ -137,6 +143,7 @@ pub(super) fn row(subject: &Subject, attributes: String) -> subject::Model {
         version: subject.version,
         create_time: subject.create_time.micros(),
         update_time: subject.update_time.micros(),
+        display_name: display_name(&subject.attributes),
     }
 }
 
@@ -155,6 +162,7 @@ impl Command for InsertSubject {
         let subject = &self.subject;
         let row = row(subject, self.attributes.clone());
         subject::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+        insert_labels(transaction, subject, &subject.attributes.labels).await?;
         for secret in &self.secrets {
             insert(transaction, &subject.uid, secret).await?;
         }
@@ -172,7 +180,7 @@ impl Command for ChangeSubject {
     type Output = Subject;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Subject, Failure> {
-        let SubjectChange { subject_uid, expected_version, login, secrets, time } = &self.change;
+        let SubjectChange { subject_uid, expected_version, login, state, attributes, secrets, time, .. } = &self.change;
         let mut update = subject::Entity::update_many()
             .col_expr(subject::Column::Version, Expr::col(subject::Column::Version).add(1))
             .col_expr(subject::Column::UpdateTime, Expr::value(time.micros()))
@@ -180,6 +188,18 @@ impl Command for ChangeSubject {
             .filter(subject::Column::Version.eq(*expected_version));
         if let Some(login) = login {
             update = update.col_expr(subject::Column::Login, Expr::value(login.as_str()));
+        }
+        if let Some(state) = state {
+            update = update.col_expr(subject::Column::State, Expr::value(state.as_str()));
+        }
+        if let Some(attributes) = attributes {
+            let json = serde_json::to_string(attributes).map_err(Error::internal)?;
+            update = update
+                .col_expr(subject::Column::Attributes, Expr::value(json))
+                .col_expr(subject::Column::DisplayName, Expr::value(display_name(attributes)));
+        }
+        if self.change.leaves_administrator {
+            leave_administrator(transaction, subject_uid).await?;
         }
         if update.exec(transaction).await?.rows_affected == 0 {
             return Err(concurrent_change().into());
@@ -198,13 +218,16 @@ impl Command for ChangeSubject {
                 SecretChange::Revoke(slot) => revoke(transaction, subject_uid, slot, *time).await?,
             }
         }
+        if self.change.forgives {
+            forgive(transaction, subject_uid).await?;
+        }
         append(transaction, &self.record).await?;
 
         let row = subject::Entity::find_by_id(subject_uid.as_str()).one(transaction).await?;
-        Ok(row.map(read).transpose()?.ok_or_else(concurrent_change)?)
+        let changed = row.map(read).transpose()?.ok_or_else(concurrent_change)?;
+        if let Some(attributes) = attributes {
+            replace_labels(transaction, &changed, &attributes.labels).await?;
+        }
+        Ok(changed)
     }
-}
-
-pub(super) fn concurrent_change() -> Error {
-    Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; read it again and decide anew")
 }

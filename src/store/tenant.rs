@@ -4,21 +4,21 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, JoinType,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select, sea_query::Expr,
 };
 
 use super::{
     Store,
     audit::append,
     data_key::insert_primary,
-    entity::{jwt_issuer, tenant, tenant_alias},
-    error::{Failure, unreadable},
+    entity::{jwt_issuer, tenant, tenant_alias, tenant_label},
+    error::{Failure, concurrent_change, unreadable},
     transaction::Command,
 };
 use crate::{
     audit::Record,
     domain::{
-        Dialect, Error, ResourceId, Result, Tenant, TenantRef, Timestamp, Uid, WrappedKey,
+        Dialect, Error, ResourceId, Result, SubjectState, Tenant, TenantRef, Timestamp, Uid, WrappedKey,
         tenant::{Alias, alias_name},
     },
 };
@@ -38,18 +38,6 @@ impl Store {
                 .filter(tenant_alias::Column::Name.eq(alias.name.as_str())),
         };
         Ok(self.tenants(query).await?.pop())
-    }
-
-    /// At most `limit` tenants in the order of their ids, after `after`.
-    ///
-    /// # Errors
-    /// Unavailable.
-    pub async fn list_tenants(&self, after: Option<&ResourceId>, limit: u64) -> Result<Vec<Tenant>> {
-        let mut query = tenant::Entity::find().order_by_asc(tenant::Column::ExternalId).limit(limit);
-        if let Some(after) = after {
-            query = query.filter(tenant::Column::ExternalId.gt(after.as_str()));
-        }
-        self.tenants(query).await
     }
 
     /// The tenants that believe this `iss`.
@@ -73,7 +61,16 @@ impl Store {
         self.run(InsertTenant { tenant, settings, key, record }).await
     }
 
-    async fn tenants(&self, query: Select<tenant::Entity>) -> Result<Vec<Tenant>> {
+    /// Changes a tenant: its settings, aliases and state are what `tenant` has, while it has the version before.
+    ///
+    /// # Errors
+    /// Concurrent change; already exists (metadata `field`: `tenant.aliases`); unavailable; outcome unknown.
+    pub async fn change_tenant(&self, tenant: Tenant, record: Record) -> Result<()> {
+        let settings = serde_json::to_string(&tenant.settings).map_err(Error::internal)?;
+        self.run(ChangeTenant { tenant, settings, record }).await
+    }
+
+    pub(super) async fn tenants(&self, query: Select<tenant::Entity>) -> Result<Vec<Tenant>> {
         let rows = query.all(&self.reader).await?;
         self.with_aliases(rows).await
     }
@@ -109,11 +106,14 @@ fn read(row: tenant::Model, aliases: Vec<Alias>) -> Result<Tenant> {
     let id = ResourceId::parse(&row.external_id).ok_or_else(|| unreadable("tenant", &row.uid, "external_id"))?;
     // The parser's own words are not passed on: they may quote a value.
     let settings = serde_json::from_str(&row.settings).map_err(|_quotes| unreadable("tenant", &row.uid, "settings"))?;
+    let state = SubjectState::ALL.into_iter().find(|state| state.as_str() == row.state);
+    let state = state.ok_or_else(|| unreadable("tenant", &row.uid, "state"))?;
     Ok(Tenant {
         uid: Uid::from_stored(row.uid),
         id,
         aliases,
         settings,
+        state,
         version: row.version,
         create_time: Timestamp::from_micros(row.create_time),
         update_time: Timestamp::from_micros(row.update_time),
@@ -140,26 +140,79 @@ impl Command for InsertTenant {
             version: tenant.version,
             create_time: tenant.create_time.micros(),
             update_time: tenant.update_time.micros(),
+            state: tenant.state.as_str().to_owned(),
         };
         tenant::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
 
-        let aliases = (0..).zip(&tenant.aliases).map(|(position, alias)| tenant_alias::ActiveModel {
-            dialect: Set(alias.dialect.as_str().to_owned()),
-            name: Set(alias.name.clone()),
-            tenant_uid: Set(tenant.uid.to_string()),
-            position: Set(position),
-        });
-        tenant_alias::Entity::insert_many(aliases).exec_without_returning(transaction).await?;
-
-        // An issuer may be listed with several keys.
-        let issuers: BTreeSet<&str> = tenant.settings.jwt_issuers.iter().map(|known| known.issuer.as_str()).collect();
-        let issuers = issuers.into_iter().map(|issuer| jwt_issuer::ActiveModel {
-            tenant_uid: Set(tenant.uid.to_string()),
-            issuer: Set(issuer.to_owned()),
-        });
-        jwt_issuer::Entity::insert_many(issuers).exec_without_returning(transaction).await?;
-
+        insert_names(transaction, tenant).await?;
         insert_primary(transaction, &self.key, tenant.create_time).await?;
+        append(transaction, &self.record).await
+    }
+}
+
+/// What of a tenant stands in tables of its own: aliases, issuers, labels.
+async fn insert_names(transaction: &DatabaseTransaction, tenant: &Tenant) -> Result<(), Failure> {
+    let aliases = (0..).zip(&tenant.aliases).map(|(position, alias)| tenant_alias::ActiveModel {
+        dialect: Set(alias.dialect.as_str().to_owned()),
+        name: Set(alias.name.clone()),
+        tenant_uid: Set(tenant.uid.to_string()),
+        position: Set(position),
+    });
+    tenant_alias::Entity::insert_many(aliases).exec_without_returning(transaction).await?;
+
+    // An issuer may be listed with several keys.
+    let issuers: BTreeSet<&str> = tenant.settings.jwt_issuers.iter().map(|known| known.issuer.as_str()).collect();
+    let issuers = issuers.into_iter().map(|issuer| jwt_issuer::ActiveModel {
+        tenant_uid: Set(tenant.uid.to_string()),
+        issuer: Set(issuer.to_owned()),
+    });
+    jwt_issuer::Entity::insert_many(issuers).exec_without_returning(transaction).await?;
+
+    let labels = tenant.settings.labels.iter().map(|(name, value)| tenant_label::ActiveModel {
+        tenant_uid: Set(tenant.uid.to_string()),
+        name: Set(name.clone()),
+        value: Set(value.clone()),
+    });
+    tenant_label::Entity::insert_many(labels).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
+/// Removes the same.
+pub(super) async fn delete_names(transaction: &DatabaseTransaction, uid: &Uid) -> Result<(), Failure> {
+    let (alias, issuer) = (tenant_alias::Column::TenantUid, jwt_issuer::Column::TenantUid);
+    tenant_alias::Entity::delete_many().filter(alias.eq(uid.as_str())).exec(transaction).await?;
+    jwt_issuer::Entity::delete_many().filter(issuer.eq(uid.as_str())).exec(transaction).await?;
+    let label = tenant_label::Column::TenantUid;
+    tenant_label::Entity::delete_many().filter(label.eq(uid.as_str())).exec(transaction).await?;
+    Ok(())
+}
+
+struct ChangeTenant {
+    tenant: Tenant,
+    settings: String,
+    record: Record,
+}
+
+impl Command for ChangeTenant {
+    const NAME: &'static str = "change_tenant";
+    type Output = ();
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        let tenant = &self.tenant;
+        let changed = tenant::Entity::update_many()
+            .col_expr(tenant::Column::Settings, Expr::value(self.settings.as_str()))
+            .col_expr(tenant::Column::State, Expr::value(tenant.state.as_str()))
+            .col_expr(tenant::Column::Version, Expr::value(tenant.version))
+            .col_expr(tenant::Column::UpdateTime, Expr::value(tenant.update_time.micros()))
+            .filter(tenant::Column::Uid.eq(tenant.uid.as_str()))
+            .filter(tenant::Column::Version.eq(tenant.version - 1))
+            .exec(transaction)
+            .await?;
+        if changed.rows_affected == 0 {
+            return Err(concurrent_change().into());
+        }
+        delete_names(transaction, &tenant.uid).await?;
+        insert_names(transaction, tenant).await?;
         append(transaction, &self.record).await
     }
 }

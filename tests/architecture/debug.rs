@@ -57,9 +57,41 @@ const TABLE: &[Row] = table! {
     CreateTenantResponse
     CreateUserRequest
     CreateUserResponse
+    DeleteCallerRequest
+    DeleteCallerResponse
+    DeleteDeviceRequest
+    DeleteDeviceResponse
+    DeleteIntegrationRequest
+    DeleteIntegrationResponse
+    DeleteTenantRequest
+    DeleteTenantResponse
+    DeleteUserRequest
+    DeleteUserResponse
     Device
     DeviceAuthentication
+    DisableCallerRequest
+    DisableCallerResponse
+    DisableDeviceRequest
+    DisableDeviceResponse
+    DisableIntegrationRequest
+    DisableIntegrationResponse
+    DisableTenantRequest
+    DisableTenantResponse
+    DisableUserRequest
+    DisableUserResponse
+    EnableCallerRequest
+    EnableCallerResponse
+    EnableDeviceRequest
+    EnableDeviceResponse
+    EnableIntegrationRequest
+    EnableIntegrationResponse
+    EnableTenantRequest
+    EnableTenantResponse
+    EnableUserRequest
+    EnableUserResponse
     GenerateSecret
+    GetCallerRequest
+    GetCallerResponse
     GetDeviceRequest
     GetDeviceResponse
     GetIntegrationRequest
@@ -79,8 +111,24 @@ const TABLE: &[Row] = table! {
     Integration
     IntegrationCredentials
     JwtIssuer
+    ListCallersRequest
+    ListCallersResponse
+    ListDevicesRequest
+    ListDevicesResponse
+    ListIntegrationsRequest
+    ListIntegrationsResponse
     ListTenantsRequest
     ListTenantsResponse
+    ListUsersRequest
+    ListUsersResponse
+    LockCallerRequest
+    LockCallerResponse
+    LockDeviceRequest
+    LockDeviceResponse
+    LockIntegrationRequest
+    LockIntegrationResponse
+    LockUserRequest
+    LockUserResponse
     PasswordCheck
     PasswordCheckResult
     PasswordScheme
@@ -104,8 +152,24 @@ const TABLE: &[Row] = table! {
     SoftLock
     Tenant
     TenantAlias
+    UnlockCallerRequest
+    UnlockCallerResponse
+    UnlockDeviceRequest
+    UnlockDeviceResponse
+    UnlockIntegrationRequest
+    UnlockIntegrationResponse
+    UnlockUserRequest
+    UnlockUserResponse
+    UpdateCallerRequest
+    UpdateCallerResponse
+    UpdateDeviceRequest
+    UpdateDeviceResponse
     UpdateIntegrationRequest
     UpdateIntegrationResponse
+    UpdateTenantRequest
+    UpdateTenantResponse
+    UpdateUserRequest
+    UpdateUserResponse
     User
     VerifyAuthenticationRequest
     VerifyAuthenticationResponse

@@ -120,7 +120,11 @@ fn every_unary_method_has_routes_that_bind_what_there_is() {
         assert!(!routes.is_empty(), "{name}: no google.api.http");
         for (verb, path, body) in routes {
             assert!(path.starts_with("/v1/"), "{name}: {path}");
-            assert_eq!(body, if verb == "get" { "" } else { "*" }, "{name}: {verb} {path}");
+            assert_eq!(
+                body,
+                if ["get", "delete"].contains(&verb.as_str()) { "" } else { "*" },
+                "{name}: {verb} {path}"
+            );
             for field in bound(&path) {
                 let field = method.input().get_field_by_name(field).unwrap_or_else(|| panic!("{name}: {path}"));
                 assert_eq!(field.kind(), Kind::String, "{name}: {path}");

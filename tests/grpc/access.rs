@@ -19,7 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_types::StatusExt as _;
 use tower::{Service as _, ServiceExt as _};
 
-use super::dynamic::{Method, bearer, call, furnish, header, methods};
+use super::dynamic::{Method, bearer, call, furnish, header, mend, methods};
 use crate::common::rekey::{Rekey, START, reason};
 
 const WHO_AM_I: &str = "/rekey.v1.CallerService/WhoAmI";
@@ -127,6 +127,7 @@ async fn the_one_permission_is_enough() {
         }
         let answer = call(rekey.channel(), &method.path, &bearer(&token), request.encode_to_vec()).await;
         let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
+        mend(&rekey, &method, "acme").await;
         // The unknown token to be revoked, and the API key.
         let good = [Code::Ok].into_iter().chain(method.path.contains("/Revoke").then_some(Code::NotFound));
         assert!(good.into_iter().any(|good| good == code), "{}: {code:?}", method.path);

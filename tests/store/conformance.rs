@@ -2,12 +2,12 @@
 
 use rekey::{
     audit::{Outcome, Target},
-    domain::{Dialect, Reason, ResourceId, Slot, Stage, SubjectKind, SubjectRef, TenantRef},
-    store::{SecretChange, Store, SubjectChange},
+    domain::{Dialect, Position, Reason, ResourceId, Slot, Stage, SubjectKind, SubjectRef, TenantRef},
+    store::{SecretChange, Store, SubjectChange, TenantListing},
 };
 
 use crate::fixture::{
-    Database, LATER, alias, id, issuer, new_uid, record, reset, secret, subject, tenant, why, wrapped_key,
+    Database, LATER, alias, all_tenants, id, issuer, new_uid, record, reset, secret, subject, tenant, why, wrapped_key,
 };
 
 pub(crate) async fn a_tenant_comes_back_as_it_was_put_in(database: Database) {
@@ -48,8 +48,8 @@ pub(crate) async fn tenants_are_listed_in_the_order_of_bytes(database: Database)
     }
     let mut listed = Vec::new();
     loop {
-        let after = listed.last().cloned();
-        let page = database.store.list_tenants(after.as_ref(), 2).await.unwrap();
+        let after = listed.last().map(|last: &ResourceId| Position::Text(last.to_string()));
+        let page = database.store.list_tenants(&TenantListing { after, limit: 2, ..all_tenants() }).await.unwrap();
         if page.is_empty() {
             break;
         }

@@ -8,12 +8,13 @@ use std::{
 use rekey::{
     audit::{Outcome, Record, Target},
     domain::{
-        Attributes, Dialect, Error, Material, Policy, Reason, ResourceId, Secret, Slot, Stage, Subject, SubjectKind,
-        SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        Attributes, Dialect, Error, Filter, Labels, Material, Order, Policy, Reason, ResourceId, Secret, Slot, Stage,
+        Subject, SubjectKind, SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        listing::OrderBy,
         policy::Preset,
         tenant::{Alias, JwtAlgorithm, JwtIssuer, Settings},
     },
-    store::{SecretChange, Store, StoreOptions, SubjectChange},
+    store::{SecretChange, Store, StoreOptions, SubjectChange, TenantListing},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use tempfile::TempDir;
@@ -131,12 +132,14 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         device_policy: policy.clone(),
         integration_policy: policy,
         jwt_issuers: Vec::new(),
+        labels: Labels::new(),
     };
     Tenant {
         uid: new_uid(),
         id: id(id_text),
         aliases: Vec::new(),
         settings,
+        state: SubjectState::Active,
         version: 1,
         create_time: NOW,
         update_time: NOW,
@@ -174,7 +177,11 @@ pub(crate) fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subj
         id: id(id_text),
         login: Some(format!("{id_text}@example.com")),
         state: SubjectState::Active,
-        attributes: Attributes { display_name: "Ängström".to_owned(), permissions: vec!["users:get".to_owned()] },
+        attributes: Attributes {
+            display_name: "Ängström".to_owned(),
+            permissions: vec!["users:get".to_owned()],
+            ..Attributes::default()
+        },
         version: 1,
         create_time: NOW,
         update_time: NOW,
@@ -218,6 +225,10 @@ pub(crate) fn reset(subject: &Subject, expected_version: i64) -> SubjectChange {
         subject_uid: subject.uid.clone(),
         expected_version,
         login: None,
+        state: None,
+        attributes: None,
+        forgives: false,
+        leaves_administrator: false,
         secrets: vec![SecretChange::Replace(secret(subject, Slot::Password, expected_version + 1))],
         time: LATER,
     }
@@ -231,4 +242,10 @@ pub(crate) fn why(error: &Error) -> (Reason, Option<&str>) {
 
 pub(crate) fn cause(error: &Error) -> String {
     error.cause().map(ToString::to_string).unwrap_or_default()
+}
+
+/// All tenants by id, a hundred at most.
+pub(crate) fn all_tenants() -> TenantListing {
+    let order = Order { by: OrderBy::Id, descending: false };
+    TenantListing { only: None, filter: Filter::default(), order, after: None, limit: 100 }
 }

@@ -34,12 +34,13 @@ pub(super) fn request(
         query_members(&input, query, &mut members)?;
     }
     for (name, raw) in variables {
-        let value = Value::String(path::decode(raw).ok_or_else(|| {
+        let text = path::decode(raw).ok_or_else(|| {
             path_error(
                 "the path holds a broken escape, a slash or control character within a segment, or an empty segment",
             )
-        })?);
+        })?;
         let Some(field) = input.get_field_by_name(name) else { continue };
+        let value = scalar(&field, text);
         let given = members.insert(field.json_name().to_owned(), value.clone());
         if given.is_some_and(|given| !given.is_null() && given != value) {
             return Err(shape_error(&format!("{name} differs between path and body")));
@@ -71,6 +72,17 @@ fn body_members(input: &MessageDescriptor, body: Value) -> Result<Members, Failu
     Ok(members)
 }
 
+/// A field's text in path or query as JSON has it: numbers may stand in quotes there, but not the truth, nor an enum's
+/// number.
+fn scalar(field: &FieldDescriptor, text: String) -> Value {
+    match (field.kind(), text.as_str()) {
+        (Kind::Bool, "true") => Value::Bool(true),
+        (Kind::Bool, "false") => Value::Bool(false),
+        (Kind::Enum(_), number) => number.parse::<i32>().map_or(Value::String(text), Value::from),
+        _ => Value::String(text),
+    }
+}
+
 /// The query's parameters: scalars by their fields' names.
 fn query_members(input: &MessageDescriptor, query: &str, members: &mut Members) -> Result<(), Failure> {
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -81,11 +93,7 @@ fn query_members(input: &MessageDescriptor, query: &str, members: &mut Members) 
         let (name, value) = (text(name)?, text(value)?);
         let field = field(input, &name).filter(|field| !matches!(field.kind(), Kind::Message(_)) && !field.is_list());
         let field = field.ok_or_else(|| path_error("the query has a parameter that the method does not know"))?;
-        let value = match (field.kind(), value.as_str()) {
-            (Kind::Bool, "true") => Value::Bool(true),
-            (Kind::Bool, "false") => Value::Bool(false),
-            _ => Value::String(value),
-        };
+        let value = scalar(&field, value);
         if members.insert(field.json_name().to_owned(), value).is_some() {
             return Err(path_error(&format!("{} is given twice", field.name())));
         }
@@ -131,8 +139,9 @@ mod tests {
     use crate::{
         gateway::canonical::route::Routes,
         proto::{
-            ChangePasswordRequest, DESCRIPTORS, ListTenantsRequest, ResetPasswordRequest, VerifyPasswordResponse,
-            change_password_request, reset_password_request::SecretSource,
+            ChangePasswordRequest, DESCRIPTORS, DeleteTenantRequest, ExplainPolicyRequest, ListTenantsRequest,
+            ListUsersRequest, PolicyKind, ResetPasswordRequest, VerifyPasswordResponse, change_password_request,
+            reset_password_request::SecretSource,
         },
     };
 
@@ -202,6 +211,42 @@ mod tests {
             let encoded = transcode(&Method::GET, target, json!({})).unwrap();
             let request = ListTenantsRequest::decode(encoded).unwrap();
             assert_eq!((request.page_size, request.page_token.as_str()), (20, "a+b c"), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_query_says_what_a_deletion_and_a_list_need() {
+        let target = "/v1/tenants/acme?force=true&etag=e-1&request_id=r%201&allowMissing=false";
+        let request = DeleteTenantRequest::decode(transcode(&Method::DELETE, target, json!({})).unwrap()).unwrap();
+        assert_eq!((request.tenant_id.as_str(), request.etag.as_str()), ("acme", "e-1"));
+        assert_eq!((request.request_id.as_str(), request.force, request.allow_missing), ("r 1", true, false));
+        let target =
+            "/v1/tenants/acme/users?filter=username%20%3D%20%22ja*%22&orderBy=create_time+desc&count_total=true";
+        let request = ListUsersRequest::decode(transcode(&Method::GET, target, json!({})).unwrap()).unwrap();
+        assert_eq!((request.filter.as_str(), request.order_by.as_str()), ("username = \"ja*\"", "create_time desc"));
+        assert!(request.count_total);
+        let refused = |target| transcode(&Method::DELETE, target, json!({})).map_err(|(reason, _)| reason);
+        for target in [
+            "/v1/tenants/acme?force=1",
+            "/v1/tenants/acme?force",
+            "/v1/tenants/acme?x",
+            "/v1/tenants/acme?etag=a&etag=a",
+        ] {
+            assert_eq!(refused(target), Err(ErrorReason::PathInvalid), "{target}");
+        }
+    }
+
+    #[test]
+    fn an_enum_in_a_path_goes_by_its_name_or_number() {
+        let explain = |kind: &str| {
+            let target = format!("/v1/tenants/acme/policies/{kind}:explain");
+            transcode(&Method::GET, &target, json!({})).map(|bytes| ExplainPolicyRequest::decode(bytes).unwrap().kind())
+        };
+        assert_eq!(explain("POLICY_KIND_DEVICE"), Ok(PolicyKind::Device));
+        assert_eq!(explain("2"), Ok(PolicyKind::Device));
+        for kind in ["nonsense", "policy_kind_device", "2x"] {
+            let sentence = "kind has a value that does not fit the field".to_owned();
+            assert_eq!(explain(kind), Err((ErrorReason::PathInvalid, sentence)), "{kind}");
         }
     }
 

@@ -300,7 +300,8 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         | R::TenantNotEmpty
         | R::TenantDisabled
         | R::TokenIssuerNotSet
-        | R::TookTooLong => Error::new(StatusCode::INTERNAL_SERVER_ERROR, "ROMA.00011000", "System error"),
+        | R::TookTooLong
+        | R::Indispensable => Error::new(StatusCode::INTERNAL_SERVER_ERROR, "ROMA.00011000", "System error"),
     }
 }
 

@@ -6,10 +6,13 @@ pub(super) mod audit;
 pub(super) mod data_key;
 pub(super) mod failure;
 pub(super) mod jwt_issuer;
+pub(super) mod reply;
 pub(super) mod secret;
 pub(super) mod subject;
+pub(super) mod subject_label;
 pub(super) mod tenant;
 pub(super) mod tenant_alias;
+pub(super) mod tenant_label;
 
 use std::fmt;
 

@@ -16,6 +16,7 @@ pub(in crate::store) struct Model {
     pub version: i64,
     pub create_time: i64,
     pub update_time: i64,
+    pub display_name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
