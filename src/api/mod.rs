@@ -11,6 +11,7 @@ mod gate;
 pub mod health;
 mod import;
 mod integration;
+mod permission;
 mod policy;
 pub mod rules;
 mod tenant;

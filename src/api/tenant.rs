@@ -9,7 +9,7 @@ use super::{
 use crate::{
     access::jwt,
     domain::{
-        Dialect, Error, Permission, Policy, Tenant,
+        Dialect, Error, Policy, Tenant,
         policy::{CharacterClass, Preset},
         tenant::{Alias, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
     },
@@ -133,7 +133,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     let integration_policy =
         policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
     let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
-    fields.finish()?;
+    let permission_aliases = fields.permission_aliases("tenant.permission_aliases", tenant.permission_aliases);
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
         change_password_allowed: tenant.change_password_allowed,
@@ -141,7 +141,12 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         device_policy,
         integration_policy,
         jwt_issuers,
+        permission_aliases: permission_aliases.unwrap_or_default(),
     };
+    for defect in settings.defects() {
+        fields.refuse::<()>(format!("tenant.{}", defect.field), defect.description);
+    }
+    fields.finish()?;
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
 
@@ -236,9 +241,6 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             if scope.as_deref().is_some_and(|scope| scope.contains(' ')) {
                 fields.refuse::<()>(format!("{path}.scope"), "must not contain spaces");
             }
-            if Permission::parse(&grant.permission).is_none() {
-                fields.refuse::<()>(format!("{path}.permission"), "is no permission of Rekey's");
-            }
             bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
             let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
             let types = types
@@ -277,6 +279,7 @@ impl From<Tenant> for proto::Tenant {
             device_policy: Some(tenant.settings.device_policy.into()),
             integration_policy: Some(tenant.settings.integration_policy.into()),
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
+            permission_aliases: tenant.settings.permission_aliases.into_iter().map(Into::into).collect(),
             ..Default::default()
         }
     }

@@ -44,6 +44,7 @@ impl UserService for UserApi {
             let id = fields.new_id("user_id", &request.user_id);
             let username = fields.text("username", request.username, MAX_USERNAME);
             let state = fields.state(request.state);
+            let rank = fields.rank("rank", request.rank);
             let source = match request.secret_source {
                 Some(create_user_request::SecretSource::Password(given)) => {
                     fields.source("password", Either::Given(given)).map(Some)
@@ -53,13 +54,13 @@ impl UserService for UserApi {
                 }
                 None => Some(None),
             };
-            let (Some(tenant), Some(id), Some(username), Some(state), Some(source)) =
-                (tenant, id, username, state, source)
+            let (Some(tenant), Some(id), Some(username), Some(state), Some(rank), Some(source)) =
+                (tenant, id, username, state, rank, source)
             else {
                 return Err(fields.error());
             };
             let (user, generated) =
-                self.ops.create_user(call, CreateUser { tenant, id, username, state, source }).await?;
+                self.ops.create_user(call, CreateUser { tenant, id, username, state, rank, source }).await?;
             let generated_password = generated.as_ref().map(secret_text).unwrap_or_default();
             Ok(CreateUserResponse { user: Some(user.into()), generated_password })
         })
@@ -68,6 +69,7 @@ impl UserService for UserApi {
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         answer(request, async |call, request| {
+            self.ops.hold_to_own(call, Some(&request.user_id)).await?;
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.id("user_id", &request.user_id);
@@ -83,7 +85,7 @@ impl UserService for UserApi {
         request: Request<ResetPasswordRequest>,
     ) -> Result<Response<ResetPasswordResponse>, Status> {
         answer(request, async |call, request| {
-            call.grant.about(Some(&request.user_id))?;
+            self.ops.hold_to_own(call, Some(&request.user_id)).await?;
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let user_id = fields.id("user_id", &request.user_id);
@@ -116,10 +118,11 @@ impl UserService for UserApi {
                 change_password_request::Subject::UserId(id) => ByIdOrLogin::Id(id),
                 change_password_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
             });
-            call.grant.about(match &subject {
-                Some(ByIdOrLogin::Id(id)) => Some(id),
+            let user_id = match &subject {
+                Some(ByIdOrLogin::Id(id)) => Some(id.as_str()),
                 Some(ByIdOrLogin::Login(..)) | None => None,
-            })?;
+            };
+            self.ops.hold_to_own(call, user_id).await?;
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let user = fields.subject("user_id", subject);
@@ -277,6 +280,7 @@ impl From<UserView> for proto::User {
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
+            rank: subject.attributes.rank,
             ..Default::default()
         }
     }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     domain::{
-        Error, Password, Permission, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation,
+        Error, Password, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation,
     },
     ops::{Settings, Source},
     proto,
@@ -180,22 +180,6 @@ impl Fields {
             Ok(proto::SubjectState::Locked) => Some(SubjectState::Locked),
             Err(_) => self.refuse("state", "must be a SubjectState"),
         }
-    }
-
-    pub(super) fn permissions(&mut self, names: &[String]) -> Option<Vec<Permission>> {
-        let mut permissions = Vec::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            match Permission::parse(name) {
-                Some(permission) if permissions.contains(&permission) => {
-                    self.refuse::<()>(format!("permissions[{index}]"), "stands twice");
-                }
-                Some(permission) => permissions.push(permission),
-                None => {
-                    self.refuse::<()>(format!("permissions[{index}]"), "is no permission of Rekey's");
-                }
-            }
-        }
-        (permissions.len() == names.len()).then_some(permissions)
     }
 
     #[expect(clippy::option_option, reason = "not valid, or valid and absent")]

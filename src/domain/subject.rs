@@ -89,6 +89,17 @@ pub struct Attributes {
     /// A caller's permissions, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<String>,
+    /// A caller's roles, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// How high a user or caller was set; for a caller see [`super::role::Reach`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rank: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(rank: &u32) -> bool {
+    *rank == 0
 }
 
 /// A subject as it is kept.

@@ -4,16 +4,19 @@
 //! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
 
 mod attempt;
+pub mod audit;
 pub mod authenticate;
 mod batch;
 pub mod bootstrap;
 pub mod caller;
 mod data_keys;
 pub mod device;
+pub mod explain;
 pub mod import;
 pub mod integration;
 mod journal;
 mod limit;
+mod reach;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -38,6 +41,7 @@ use crate::{
 };
 
 pub use limit::{LimitOptions, Rate};
+pub use reach::Gift;
 pub use secret::{Settings, Source};
 pub use soft_lock::SoftLock;
 
@@ -182,7 +186,7 @@ impl Ops {
     async fn tenant(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
         let caller = call.grant.caller();
         let tenant = self.store.tenant(reference, &caller.tenant_uid).await?;
-        let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
+        let tenant = tenant.filter(|tenant| caller.reaches(&tenant.uid).passed());
         let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
         let _ = call.scope.set(tenant.uid.clone());
         self.limit_tenant(&tenant.uid)?;

@@ -32,6 +32,8 @@ macro_rules! table {
 }
 
 const TABLE: &[Row] = table! {
+    AccessRule
+    AuditRecord
     AuthenticationCheck
     AuthenticationCheckResult
     BatchVerifyAuthenticationsRequest
@@ -39,6 +41,7 @@ const TABLE: &[Row] = table! {
     BatchVerifyPasswordsRequest
     BatchVerifyPasswordsResponse
     Caller
+    CallerCredential
     ChangePasswordRequest
     ChangePasswordResponse
     CheckAccessRequest
@@ -59,6 +62,8 @@ const TABLE: &[Row] = table! {
     CreateUserResponse
     Device
     DeviceAuthentication
+    ExplainPermissionRequest
+    ExplainPermissionResponse
     GenerateSecret
     GetDeviceRequest
     GetDeviceResponse
@@ -79,11 +84,16 @@ const TABLE: &[Row] = table! {
     Integration
     IntegrationCredentials
     JwtIssuer
+    ListAuditRecordsRequest
+    ListAuditRecordsResponse
+    ListCredentialsRequest
+    ListCredentialsResponse
     ListTenantsRequest
     ListTenantsResponse
     PasswordCheck
     PasswordCheckResult
     PasswordScheme
+    PermissionAlias
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod audit;
 mod callers;
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,6 +17,7 @@ mod devices;
 mod dynamic;
 mod input;
 mod integrations;
+mod reach;
 mod robustness;
 mod tenants;
 mod tokens;
