@@ -59,10 +59,8 @@ impl Fields {
         if given.len() > PermissionAlias::MAX {
             return self.refuse(field, format!("must be at most {}", PermissionAlias::MAX));
         }
-        let aliases: Vec<_> = given
-            .into_iter()
-            .map(|alias| PermissionAlias { name: alias.name, permission: alias.permission })
-            .collect();
+        let aliases: Vec<_> =
+            given.into_iter().map(|alias| PermissionAlias { name: alias.name, permission: alias.permission }).collect();
         let defects = PermissionAlias::defects(&aliases);
         for (place, name, rule) in &defects {
             self.refuse::<()>(format!("{field}[{place}].{name}"), *rule);
@@ -94,10 +92,6 @@ impl From<PermissionAlias> for proto::PermissionAlias {
 
 impl From<Finding> for proto::AccessRule {
     fn from(finding: Finding) -> Self {
-        Self {
-            rule: finding.rule().to_owned(),
-            passed: finding.passed(),
-            explanation: finding.explanation(),
-        }
+        Self { rule: finding.rule().to_owned(), passed: finding.passed(), explanation: finding.explanation() }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         Dialect, Error, Policy, Tenant,
         policy::{CharacterClass, Preset},
-        tenant::{Alias, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
+        tenant::{Alias, JwtAlgorithm, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
     },
     ops::{Ops, tenant::CreateTenant},
     proto::{
@@ -252,12 +252,12 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
                 subject_types: types.collect(),
             });
         }
-        let (Some(issuer_name), Some(audience), Some(algorithm)) = (name, audience, algorithm) else { continue };
+        // One that is wrong keeps its place, so that its grants are told by theirs; nothing else comes of it.
         issuers.push(JwtIssuer {
-            issuer: issuer_name,
+            issuer: name.unwrap_or_default(),
             public_key_pem: issuer.public_key_pem,
-            algorithm,
-            audience,
+            algorithm: algorithm.unwrap_or(JwtAlgorithm::EdDSA),
+            audience: audience.unwrap_or_default(),
             scope_grants,
         });
     }

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{
-        Error, Password, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation,
-    },
+    domain::{Error, Password, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation},
     ops::{Settings, Source},
     proto,
 };

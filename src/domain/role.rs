@@ -154,7 +154,10 @@ mod tests {
         let seen = Role::Auditor.permissions();
         for permission in &seen {
             assert!(permission.only_reads(), "{permission}");
-            assert!(!permission.as_str().contains(":reveal") && !permission.as_str().ends_with(":verify"), "{permission}");
+            assert!(
+                !permission.as_str().contains(":reveal") && !permission.as_str().ends_with(":verify"),
+                "{permission}"
+            );
         }
         for name in ["audit:list", "users:get", "users:list", "users:census", "policies:explain", "callers:get"] {
             assert!(seen.contains(&permission(name)), "{name}");

@@ -54,7 +54,8 @@ impl Ops {
         let after = match request.page_token.as_str() {
             "" => String::new(),
             token => {
-                let rule = "must be the next_page_token of an answer to the same caller about the same tenant and filter";
+                let rule =
+                    "must be the next_page_token of an answer to the same caller about the same tenant and filter";
                 let opened = self.keyring.open_page_token(&context, token);
                 opened.ok_or_else(|| Error::fields(vec![Violation::new("page_token", rule)]))?.to_string()
             }

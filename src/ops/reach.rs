@@ -5,7 +5,9 @@ use super::{Call, Ops};
 use crate::{
     access::{Caller, Finding},
     audit::Target,
-    domain::{Attributes, Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, SubjectKind, Tenant, Violation},
+    domain::{
+        Attributes, Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, SubjectKind, Tenant, Violation,
+    },
 };
 
 /// What a caller is given: names of permissions, or of the tenant's aliases; roles; a rank.

@@ -1,10 +1,11 @@
 //! Writing records: in the transaction of the act, so that there is neither without the other. And reading them.
 
-use std::time::Duration;
+use std::{cmp::max, time::Duration};
 
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Select,
+    sea_query::{Expr, ExprTrait as _},
 };
 
 use super::{Store, entity::audit, error::Failure, transaction::Command};
@@ -42,7 +43,7 @@ impl Store {
     ) -> Result<Page> {
         let end = Uid::boundary(filter.until.map_or(until, |time| time.plus(MILLISECOND).min(until)));
         let begin = filter.from.map(Uid::boundary).unwrap_or_default();
-        let found = seek(tenant_uid, after.max(begin.as_str()), &end, filter);
+        let found = seek(tenant_uid, max(after, begin.as_str()), &end, filter);
         let rest = filter.action.is_some() || filter.outcome.is_some() || filter.target_kind.is_some();
         // Where what is looked at must end; nothing to look at has none.
         let window: Option<String> = if rest {
@@ -66,24 +67,26 @@ impl Store {
             (_, None) => end,
         };
         // A clock that was set back does not bring back what was read.
-        Ok(Page { records, position: position.max(after.to_owned()), more: full || window.is_some() })
+        Ok(Page { records, position: max(position, after.to_owned()), more: full || window.is_some() })
     }
 }
 
 /// Ids tell milliseconds, and times more.
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// What an index leads to, in its order.
+/// What an index leads to, in its order. Rows are compared whole: told that the tenant is this one, PostgreSQL may walk
+/// through everybody's records by their ids instead.
 fn seek(tenant_uid: &Uid, after: &str, end: &str, filter: &Filter) -> Select<audit::Entity> {
-    let mut query = audit::Entity::find()
-        .filter(audit::Column::TenantUid.eq(tenant_uid.as_str()))
-        .filter(audit::Column::Uid.gt(after))
-        .filter(audit::Column::Uid.lt(end))
-        .order_by_asc(audit::Column::Uid);
+    let (mut columns, mut values) = (vec![audit::Column::TenantUid], vec![tenant_uid.as_str()]);
     if let Some(id) = &filter.target_id {
-        query = query.filter(audit::Column::TargetId.eq(id.as_str()));
+        columns.push(audit::Column::TargetId);
+        values.push(id);
     }
-    query
+    columns.push(audit::Column::Uid);
+    let row = || Expr::tuple(columns.iter().map(|column| Expr::col(*column)));
+    let to = |uid| Expr::tuple(values.iter().copied().chain([uid]).map(Expr::val));
+    let query = audit::Entity::find().filter(row().gt(to(after))).filter(row().lt(to(end)));
+    columns.iter().fold(query, |query, column| query.order_by_asc(*column))
 }
 
 /// The rest of the filter.

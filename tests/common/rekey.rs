@@ -20,10 +20,10 @@ use rekey::{
     gateway::{Gateway, GatewayOptions},
     ops::{LimitOptions, Rate},
     proto::{
-        CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant, audit_service_client::AuditServiceClient,
-        caller_service_client::CallerServiceClient, device_service_client::DeviceServiceClient,
-        integration_service_client::IntegrationServiceClient, tenant_service_client::TenantServiceClient,
-        user_service_client::UserServiceClient,
+        CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
+        audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
+        device_service_client::DeviceServiceClient, integration_service_client::IntegrationServiceClient,
+        tenant_service_client::TenantServiceClient, user_service_client::UserServiceClient,
     },
     store::StoreOptions,
 };

@@ -107,8 +107,9 @@ async fn a_role_is_its_permissions_and_what_is_explained_is_what_is_decided() {
             assert_eq!(answer.allowed, expected, "{role:?} {path}: {answer:?}");
             assert_eq!(answer.rules.last().unwrap().passed, expected, "the last rule decides");
             assert!(answer.rules.iter().all(|rule| !rule.explanation.is_empty()));
-            let decided = clients.callers.clone().check_access(CheckAccessRequest { method, ..Default::default() });
-            assert_eq!(decided.await.is_ok(), expected, "{role:?} {path}");
+            let check = CheckAccessRequest { method, ..Default::default() };
+            let decided = clients.callers.clone().check_access(check).await;
+            assert_eq!(decided.is_ok(), expected, "{role:?} {path}");
         }
     }
     // Besides what one has of one's own, each permission once.
@@ -251,9 +252,12 @@ async fn every_change_of_a_user_needs_a_higher_rank_and_no_other_call_does() {
     let service = DESCRIPTORS.get_service_by_name("rekey.v1.UserService").unwrap();
     let all: Vec<_> = Permission::all().map(Permission::as_str).collect();
     let mut tokens = Vec::new();
-    for (tenant_id, roles, rank) in
-        [("acme", &[][..], 0), ("acme", &[], 100), ("acme", &[Role::Administrator], 0), ("system", &[Role::Administrator], 0)]
-    {
+    for (tenant_id, roles, rank) in [
+        ("acme", &[][..], 0),
+        ("acme", &[], 100),
+        ("acme", &[Role::Administrator], 0),
+        ("system", &[Role::Administrator], 0),
+    ] {
         let permissions: &[&str] = if roles.is_empty() { &all } else { &[] };
         let rank_of = if roles.is_empty() { rank } else { MAX_RANK };
         tokens.push((tenant_id, rank_of, rekey.make_caller_as(caller(tenant_id, permissions, roles, rank)).await));
@@ -325,7 +329,8 @@ async fn ranks_of_users_are_given_from_above() {
 #[tokio::test]
 async fn other_systems_names_for_permissions_are_good_in_their_tenant() {
     let rekey = with_tenants().await;
-    let alias = |name: &str, permission: &str| PermissionAlias { name: name.to_owned(), permission: permission.to_owned() };
+    let alias =
+        |name: &str, permission: &str| PermissionAlias { name: name.to_owned(), permission: permission.to_owned() };
     let reset = alias("mdm.integration.harmonyMobile.reset", "integrations:reset");
     let aliases = vec![reset.clone(), alias("people", "users:*"), alias("users:get", "users:get")];
     let tenant = Tenant { tenant_id: "mdm".to_owned(), permission_aliases: aliases.clone(), ..Tenant::default() };
@@ -359,11 +364,20 @@ async fn other_systems_names_for_permissions_are_good_in_their_tenant() {
             scope_grants: grants.iter().map(grant).collect(),
             ..JwtIssuer::default()
         }];
-        CreateTenantRequest { tenant: Some(Tenant { permission_aliases, jwt_issuers, ..Tenant::default() }), ..Default::default() }
+        CreateTenantRequest {
+            tenant: Some(Tenant { permission_aliases, jwt_issuers, ..Tenant::default() }),
+            ..Default::default()
+        }
     };
     let mut tenants = rekey.admin().tenants;
     tenants.create_tenant(create(vec![reset.clone()], &[(&reset.name, false), ("users:get", true)])).await.unwrap();
-    let bad = vec![reset.clone(), reset.clone(), alias("users:get", "users:delete"), alias("a b", "users:get"), alias("x", "y")];
+    let bad = vec![
+        reset.clone(),
+        reset.clone(),
+        alias("users:get", "users:delete"),
+        alias("a b", "users:get"),
+        alias("x", "y"),
+    ];
     let refused = tenants.create_tenant(create(bad, &[])).await.unwrap_err();
     let told: Vec<_> = fields(&refused).iter().map(|field| field.replace("tenant.permission_aliases", "")).collect();
     assert_eq!(told, ["[1].name", "[2].name", "[3].name", "[4].permission"]);
@@ -388,7 +402,10 @@ async fn it_is_explained_who_may_what_to_those_who_may_know() {
     let passed = [("state", true), ("method", true), ("role", true), ("read_only", true), ("tenant", true)];
 
     let answer = explain(&desk, "", RESET, "").await.unwrap();
-    assert_eq!((answer.allowed, answer.permission.as_str(), steps(&answer)), (true, "users:resetPassword", passed.to_vec()));
+    assert_eq!(
+        (answer.allowed, answer.permission.as_str(), steps(&answer)),
+        (true, "users:resetPassword", passed.to_vec())
+    );
     let answer = explain(&desk, "", RESET, "clerk").await.unwrap();
     assert_eq!((answer.allowed, steps(&answer)), (true, [&passed[..], &[("rank", true)]].concat()));
     let answer = explain(&desk, "", RESET, "boss").await.unwrap();
@@ -408,7 +425,10 @@ async fn it_is_explained_who_may_what_to_those_who_may_know() {
     let verifier = make(&rekey, "acme", &["users:verify"], &[], 0).await;
     let [there, absent] = ["clerk", "nobody"];
     let method = "rekey.v1.UserService/VerifyPassword";
-    assert_eq!(explain(&verifier, "", method, there).await.unwrap(), explain(&verifier, "", method, absent).await.unwrap());
+    assert_eq!(
+        explain(&verifier, "", method, there).await.unwrap(),
+        explain(&verifier, "", method, absent).await.unwrap()
+    );
     let answer = explain(&desk, "", "rekey.v1.UserService/Fly", "").await.unwrap();
     assert_eq!((answer.allowed, steps(&answer)), (false, vec![("state", true), ("method", false)]));
     let answer = explain(&desk, "", "rekey.v1.CallerService/WhoAmI", "").await.unwrap();
