@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
 
+#[path = "store/audit.rs"]
+mod audit;
 #[path = "store/cancellation.rs"]
 mod cancellation;
 mod common;
@@ -62,6 +64,9 @@ on_both_engines! {
     listing::lists_are_filtered_by_what_stands_in_the_rows,
     listing::the_last_administrator_stays,
     listing::what_an_older_program_wrote_is_found_by_name,
+    audit::records_are_read_in_order_and_by_filter,
+    audit::a_filter_that_fits_little_is_answered_in_bounded_steps,
+    audit::no_page_of_records_reads_the_whole_table,
     concurrency::of_fifty_changes_on_one_version_one_is_done,
     concurrency::two_that_migrate_at_once_apply_each_step_once,
     concurrency::an_older_program_is_not_disturbed_by_newer_steps,

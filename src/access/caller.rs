@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Error, Permission, Reason, ResourceId, Result, Timestamp, Uid};
+use super::finding::{Finding, Held, Standing};
+use crate::domain::{Permission, Reach, ResourceId, Result, Role, Subject, Tenant, Timestamp, Uid};
 
 /// What a method asks of its caller, from the `rule` option of the proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,12 @@ pub struct Caller {
     pub reaches_all: bool,
     /// Its public id; for a JWT its `sub`.
     pub id: String,
-    /// What it may do.
+    /// What it may do, besides what its roles allow.
     pub permissions: Vec<Permission>,
+    /// What it is there for.
+    pub roles: Vec<Role>,
+    /// How high it stands: 0 to 1,000.
+    pub rank: u32,
     /// What it may do to itself.
     pub own_permissions: Vec<Permission>,
     /// How that is known.
@@ -59,6 +64,23 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The caller that is kept as this subject.
+    #[must_use]
+    pub fn from_subject(subject: &Subject, tenant: &Tenant, proof: Proof) -> Self {
+        let Reach { permissions, roles, rank } = Reach::of(&subject.attributes);
+        Self {
+            tenant_uid: tenant.uid.clone(),
+            tenant_id: tenant.id.clone(),
+            reaches_all: tenant.is_system(),
+            id: subject.id.to_string(),
+            permissions,
+            roles,
+            rank,
+            own_permissions: Vec::new(),
+            proof,
+        }
+    }
+
     /// For the audit: `tenant/caller` and the proof.
     #[must_use]
     pub fn name(&self) -> String {
@@ -73,7 +95,46 @@ impl Caller {
     /// Whether it may do this to anybody of its reach.
     #[must_use]
     pub fn holds(&self, permission: Permission) -> bool {
-        self.permissions.iter().any(|held| held.covers(permission))
+        match self.holding(permission) {
+            Held::Itself(_) | Held::Role(_) => true,
+            Held::OwnOnly | Held::Not => false,
+        }
+    }
+
+    fn holding(&self, wanted: Permission) -> Held {
+        let by = |held: &[Permission]| held.iter().find(|held| held.covers(wanted)).copied();
+        let by_role = || self.roles.iter().find(|role| role.allows(wanted)).copied().map(Held::Role);
+        let for_itself = || by(&self.own_permissions).map(|_| Held::OwnOnly);
+        by(&self.permissions).map(Held::Itself).or_else(by_role).or_else(for_itself).unwrap_or(Held::Not)
+    }
+
+    /// What the rules say of its calling such a method, in order, up to the one that keeps it out.
+    #[must_use]
+    pub fn weigh(&self, access: Access) -> Vec<Finding> {
+        let Access::Holding(wanted) = access else { return Vec::new() };
+        let permission = Finding::Permission { wanted, held: self.holding(wanted) };
+        if !permission.passed() {
+            return vec![permission];
+        }
+        vec![permission, Finding::ReadOnly { read_only: self.proof.read_only, changes: !wanted.only_reads() }]
+    }
+
+    /// Whether it may act on this, where it may act on itself only; `None`: on something that is not named by its id.
+    #[must_use]
+    pub fn owns(&self, subject_id: Option<&str>) -> Finding {
+        Finding::OwnSubject(subject_id == Some(self.id.as_str()))
+    }
+
+    /// Whether a tenant is within its reach.
+    #[must_use]
+    pub fn reaches(&self, tenant_uid: &Uid) -> Finding {
+        Finding::Tenant(self.reaches_all || self.tenant_uid == *tenant_uid)
+    }
+
+    /// How high it stands towards others.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing { rank: self.rank, reaches_all: self.reaches_all }
     }
 
     /// Lets the caller in, or not.
@@ -81,18 +142,10 @@ impl Caller {
     /// # Errors
     /// Permission missing; API key read-only.
     pub fn authorise(self: &Arc<Self>, access: Access) -> Result<Grant> {
-        let Access::Holding(permission) = access else {
-            return Ok(Grant { caller: Arc::clone(self), own_only: false });
-        };
-        let own = self.own_permissions.iter().any(|held| held.covers(permission));
-        if !self.holds(permission) && !own {
-            return Err(Error::new(Reason::PermissionMissing, format!("the caller lacks the permission {permission}"))
-                .with("permission", permission.as_str()));
-        }
-        if self.proof.read_only && !permission.only_reads() {
-            return Err(Error::new(Reason::ApiKeyReadOnly, "this signing key may only read"));
-        }
-        Ok(Grant { caller: Arc::clone(self), own_only: !self.holds(permission) })
+        let findings = self.weigh(access);
+        findings.iter().try_for_each(|finding| finding.obey())?;
+        let own_only = findings.iter().any(|found| matches!(found, Finding::Permission { held: Held::OwnOnly, .. }));
+        Ok(Grant { caller: Arc::clone(self), own_only })
     }
 }
 
@@ -115,10 +168,13 @@ impl Grant {
     /// # Errors
     /// Not own subject.
     pub fn about(&self, subject_id: Option<&str>) -> Result<()> {
-        if self.own_only && subject_id != Some(self.caller.id.as_str()) {
-            return Err(Error::new(Reason::NotOwnSubject, "the caller may do this to itself only"));
-        }
-        Ok(())
+        if self.own_only { self.caller.owns(subject_id).obey() } else { Ok(()) }
+    }
+
+    /// Whether the caller may act on itself only.
+    #[must_use]
+    pub fn is_own_only(&self) -> bool {
+        self.own_only
     }
 
     /// Asks for another permission besides.

@@ -12,7 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::credential::invalid;
 use crate::domain::{
     Error, Permission, Reason, Result, Timestamp,
-    tenant::{JwtAlgorithm, JwtIssuer},
+    tenant::{JwtAlgorithm, JwtIssuer, Settings},
 };
 
 /// How far another's clock may be ahead of ours when it says `nbf` and `iat`.
@@ -94,14 +94,25 @@ impl Claims {
         Timestamp::from_micros(self.exp.saturating_mul(1_000_000))
     }
 
-    /// What its scopes allow by the issuer's grants: to everybody, and to its own subject.
+    /// What its scopes allow: to everybody, and to its own subject. By the issuer's grants; a scope without any by the
+    /// tenant's alias of that name.
     #[must_use]
-    pub fn permissions(&self, trusted: &JwtIssuer) -> (Vec<Permission>, Vec<Permission>) {
+    pub fn permissions(&self, trusted: &JwtIssuer, settings: &Settings) -> (Vec<Permission>, Vec<Permission>) {
         let (mut general, mut own) = (Vec::new(), Vec::new());
+        for alias in &settings.permission_aliases {
+            let granted = trusted.scope_grants.iter().any(|grant| grant.scope == alias.name);
+            let has_scope = self.scope.split(' ').any(|scope| scope == alias.name);
+            let permission = settings.permission(&alias.name).filter(|_| has_scope && !granted);
+            general.extend(permission.filter(|permission| !general.contains(permission)));
+        }
         for grant in &trusted.scope_grants {
             let has_scope = self.scope.split(' ').any(|scope| scope == grant.scope);
             let is_type = grant.subject_types.is_empty() || grant.subject_types.contains(&self.sub_type);
-            let Some(permission) = grant.permission().filter(|_| has_scope && is_type) else { continue };
+            let granted = settings.permission(&grant.permission).filter(|_| has_scope && is_type);
+            // Kept before it was refused: a method that does not look at whom it is about would take it for everybody's.
+            let Some(permission) = granted.filter(|permission| !grant.own_only || permission.can_be_own()) else {
+                continue;
+            };
             let list = if grant.own_only { &mut own } else { &mut general };
             if !list.contains(&permission) {
                 list.push(permission);

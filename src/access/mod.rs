@@ -4,8 +4,10 @@
 
 pub mod caller;
 pub mod credential;
+pub mod finding;
 pub mod jwt;
 pub mod signed_date;
 
 pub use caller::{Access, Caller, Grant, Proof, ProofKind};
 pub use credential::Credential;
+pub use finding::{Finding, Held, Standing};

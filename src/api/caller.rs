@@ -8,15 +8,17 @@ use super::{
     listing::page_of,
     mask::Mask,
     named::named,
+    permission::{role, role_values},
     rules,
     validate::{Fields, etag},
 };
 use crate::{
-    access::ProofKind,
-    domain::{Slot, SubjectKind, Transition},
+    access::{Access, ProofKind},
+    domain::{Permission, Reach, Secret, Slot, Stage, SubjectKind, Transition},
     ops::{
-        Ops,
+        Gift, Ops,
         caller::{CallerView, CreateApiToken, CreateCaller, CreateSigningKey},
+        explain::ExplainPermission,
         lifecycle::Changes,
     },
     proto::{
@@ -29,6 +31,8 @@ use crate::{
 
 /// The most characters of a display name.
 const MAX_DISPLAY_NAME: usize = 128;
+/// The most characters of a method's path.
+const MAX_METHOD: usize = 256;
 
 const KIND: SubjectKind = SubjectKind::Caller;
 /// What `UpdateCaller` changes.
@@ -55,16 +59,16 @@ impl CallerService for CallerApi {
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.new_id("caller_id", &request.caller_id);
             let display_name = fields.short_text("display_name", request.display_name, MAX_DISPLAY_NAME);
-            let permissions = fields.permissions(&request.permissions);
+            let permissions = fields.permission_names("permissions", request.permissions);
             let labels = fields.labels("labels", request.labels);
-            let roles = fields.roles("", &request.roles);
+            let roles = fields.roles("roles", &request.roles);
             let rank = fields.rank("rank", request.rank);
             let (Some(tenant), Some(id), Some(display_name), Some(permissions), Some(labels), Some(roles), Some(rank)) =
                 (tenant, id, display_name, permissions, labels, roles, rank)
             else {
                 return Err(fields.error());
             };
-            let create = CreateCaller { tenant, id, display_name, permissions, labels, roles, rank };
+            let create = CreateCaller { tenant, id, display_name, labels, gift: Gift { permissions, roles, rank } };
             let caller = self.ops.create_caller(call, create).await?;
             Ok(CreateCallerResponse { caller: Some(caller.into()) })
         })
@@ -172,9 +176,10 @@ impl CallerService for CallerApi {
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
         answer(request, async |call, _| {
             let caller = call.grant.caller();
-            let names = |permissions: &[crate::domain::Permission]| {
+            let names = |permissions: &[Permission]| {
                 permissions.iter().map(|permission| permission.as_str().to_owned()).collect()
             };
+            let reach = Reach::new(caller.permissions.clone(), caller.roles.clone(), caller.rank);
             let kind = match caller.proof.kind {
                 ProofKind::ApiToken => CredentialKind::ApiToken,
                 ProofKind::Jwt => CredentialKind::Jwt,
@@ -183,11 +188,12 @@ impl CallerService for CallerApi {
             Ok(WhoAmIResponse {
                 tenant_id: caller.tenant_id.to_string(),
                 caller_id: caller.id.clone(),
-                permissions: names(&caller.permissions),
+                permissions: names(&reach.all_permissions()),
                 own_permissions: names(&caller.own_permissions),
                 credential_kind: kind.into(),
                 expire_time: caller.proof.expire_time.map(timestamp),
-                ..Default::default()
+                roles: caller.roles.iter().map(|held| role(*held).into()).collect(),
+                rank: caller.rank,
             })
         })
         .await
@@ -320,16 +326,50 @@ impl CallerService for CallerApi {
 
     async fn list_credentials(
         &self,
-        _request: Request<proto::ListCredentialsRequest>,
+        request: Request<proto::ListCredentialsRequest>,
     ) -> Result<Response<proto::ListCredentialsResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let caller = fields.id("caller_id", &request.caller_id);
+            let (Some(tenant), Some(caller)) = (tenant, caller) else { return Err(fields.error()) };
+            let credentials = self.ops.list_credentials(call, &tenant, caller, request.show_revoked).await?;
+            let credentials = credentials.into_iter().filter_map(credential).collect();
+            Ok(proto::ListCredentialsResponse { credentials })
+        })
+        .await
     }
 
     async fn explain_permission(
         &self,
-        _request: Request<proto::ExplainPermissionRequest>,
+        request: Request<proto::ExplainPermissionRequest>,
     ) -> Result<Response<proto::ExplainPermissionResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let caller_id = fields.new_id("caller_id", &request.caller_id);
+            let user_id = fields.new_id("user_id", &request.user_id);
+            let path = format!("/{}", request.method.trim_start_matches('/'));
+            let legal = |letter: u8| letter.is_ascii_alphanumeric() || b"._/".contains(&letter);
+            let named = path.len() <= MAX_METHOD && path.bytes().all(legal) && path.matches('/').count() == 2;
+            let rule = "must be like rekey.v1.UserService/ResetPassword";
+            let method = if named { Some(rules::of(&path)) } else { fields.refuse("method", rule) };
+            let (Some(tenant), Some(caller_id), Some(user_id), Some(rule)) = (tenant, caller_id, user_id, method)
+            else {
+                return Err(fields.error());
+            };
+            let access = rule.map(|rule| rule.access);
+            let explain = ExplainPermission { tenant, caller_id, access, user_id };
+            let explanation = self.ops.explain_permission(call, explain).await?;
+            let permission = match access {
+                Some(Access::Holding(permission)) => permission.as_str().to_owned(),
+                Some(Access::AnyCaller | Access::Anybody) | None => String::new(),
+            };
+            let allowed = explanation.allowed();
+            let rules = explanation.0.into_iter().map(Into::into).collect();
+            Ok(proto::ExplainPermissionResponse { allowed, permission, rules })
+        })
+        .await
     }
 }
 
@@ -348,11 +388,11 @@ fn changes(fields: &mut Fields, mask: Option<&Mask>, caller: Option<proto::Calle
         good &= changes.labels.is_some();
     }
     if mask.has("permissions") {
-        changes.permissions = fields.permissions_in("caller.", &caller.permissions);
+        changes.permissions = fields.permission_names("caller.permissions", caller.permissions);
         good &= changes.permissions.is_some();
     }
     if mask.has("roles") {
-        changes.roles = fields.roles("caller.", &caller.roles);
+        changes.roles = fields.roles("caller.roles", &caller.roles);
         good &= changes.roles.is_some();
     }
     if mask.has("rank") {
@@ -362,9 +402,20 @@ fn changes(fields: &mut Fields, mask: Option<&Mask>, caller: Option<proto::Calle
     good.then_some(changes)
 }
 
-/// The role of the name it is kept under.
-fn role(name: &str) -> Option<proto::Role> {
-    proto::Role::from_str_name(&format!("ROLE_{}", name.to_ascii_uppercase()))
+fn credential(secret: Secret) -> Option<proto::CallerCredential> {
+    let (kind, credential_id) = match secret.slot {
+        Slot::ApiToken(id) => (CredentialKind::ApiToken, id),
+        Slot::SigningKey(api_key) => (CredentialKind::SignedDate, api_key),
+        Slot::Password | Slot::Settings => return None,
+    };
+    Some(proto::CallerCredential {
+        kind: kind.into(),
+        credential_id,
+        create_time: Some(timestamp(secret.create_time)),
+        expire_time: secret.expire_time.map(timestamp),
+        read_only: secret.read_only,
+        revoked: secret.stage == Stage::Revoked,
+    })
 }
 
 impl From<CallerView> for proto::Caller {
@@ -375,12 +426,12 @@ impl From<CallerView> for proto::Caller {
             etag: subject.etag(),
             display_name: subject.attributes.display_name,
             permissions: subject.attributes.permissions,
+            roles: role_values(&subject.attributes.roles),
+            rank: subject.attributes.rank,
             state: state(subject.state).into(),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             labels: subject.attributes.labels.into_iter().collect(),
-            roles: subject.attributes.roles.iter().filter_map(|name| role(name)).map(i32::from).collect(),
-            rank: subject.attributes.rank,
         }
     }
 }

@@ -14,6 +14,7 @@ mod integration;
 mod listing;
 mod mask;
 mod named;
+mod permission;
 mod policy;
 pub mod rules;
 mod tenant;

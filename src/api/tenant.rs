@@ -12,9 +12,9 @@ use super::{
 use crate::{
     access::jwt,
     domain::{
-        Dialect, Error, Permission, Policy, Tenant,
+        Dialect, Error, Policy, Tenant,
         policy::{CharacterClass, Preset},
-        tenant::{Alias, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
+        tenant::{Alias, JwtAlgorithm, JwtIssuer, SYSTEM_TENANT, ScopeGrant, Settings, alias_name},
     },
     ops::{Ops, tenant::CreateTenant},
     proto::{
@@ -124,7 +124,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
     let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
     let labels = fields.labels("tenant.labels", tenant.labels);
-    fields.finish()?;
+    let permission_aliases = fields.permission_aliases("tenant.permission_aliases", tenant.permission_aliases);
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
         change_password_allowed: tenant.change_password_allowed,
@@ -133,7 +133,12 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         integration_policy,
         jwt_issuers,
         labels: labels.unwrap_or_default(),
+        permission_aliases: permission_aliases.unwrap_or_default(),
     };
+    for defect in settings.defects() {
+        fields.refuse::<()>(format!("tenant.{}", defect.field), defect.description);
+    }
+    fields.finish()?;
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
 
@@ -228,9 +233,6 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             if scope.as_deref().is_some_and(|scope| scope.contains(' ')) {
                 fields.refuse::<()>(format!("{path}.scope"), "must not contain spaces");
             }
-            if Permission::parse(&grant.permission).is_none() {
-                fields.refuse::<()>(format!("{path}.permission"), "is no permission of Rekey's");
-            }
             bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
             let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
             let types = types
@@ -242,12 +244,12 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
                 subject_types: types.collect(),
             });
         }
-        let (Some(issuer_name), Some(audience), Some(algorithm)) = (name, audience, algorithm) else { continue };
+        // One that is wrong keeps its place, so that its grants are told by theirs; nothing else comes of it.
         issuers.push(JwtIssuer {
-            issuer: issuer_name,
+            issuer: name.unwrap_or_default(),
             public_key_pem: issuer.public_key_pem,
-            algorithm,
-            audience,
+            algorithm: algorithm.unwrap_or(JwtAlgorithm::EdDSA),
+            audience: audience.unwrap_or_default(),
             scope_grants,
         });
     }
@@ -271,6 +273,7 @@ impl From<Tenant> for proto::Tenant {
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
             labels: tenant.settings.labels.into_iter().collect(),
             state: state(tenant.state).into(),
+            permission_aliases: tenant.settings.permission_aliases.into_iter().map(Into::into).collect(),
             ..Default::default()
         }
     }

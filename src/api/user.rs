@@ -79,6 +79,7 @@ impl UserService for UserApi {
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         answer(request, async |call, request| {
+            self.ops.hold_to_own(call, Some(&request.user_id)).await?;
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.id("user_id", &request.user_id);
@@ -94,7 +95,7 @@ impl UserService for UserApi {
         request: Request<ResetPasswordRequest>,
     ) -> Result<Response<ResetPasswordResponse>, Status> {
         answer(request, async |call, request| {
-            call.grant.about(Some(&request.user_id))?;
+            self.ops.hold_to_own(call, Some(&request.user_id)).await?;
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let user_id = fields.id("user_id", &request.user_id);
@@ -127,10 +128,11 @@ impl UserService for UserApi {
                 change_password_request::Subject::UserId(id) => ByIdOrLogin::Id(id),
                 change_password_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
             });
-            call.grant.about(match &subject {
-                Some(ByIdOrLogin::Id(id)) => Some(id),
+            let user_id = match &subject {
+                Some(ByIdOrLogin::Id(id)) => Some(id.as_str()),
                 Some(ByIdOrLogin::Login(..)) | None => None,
-            })?;
+            };
+            self.ops.hold_to_own(call, user_id).await?;
             let mut fields = Fields::default();
             let tenant = fields.tenant(&request.tenant_id);
             let user = fields.subject("user_id", subject);

@@ -6,8 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     domain::{
-        Error, Labels, Password, Permission, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp,
-        Violation,
+        Error, Labels, Password, ResourceId, Result, SubjectRef, SubjectState, TenantRef, Timestamp, Violation,
         filter::{LABEL_NAMES, is_label_name},
     },
     ops::{Settings, Source},
@@ -23,10 +22,6 @@ const MAX_SETTING_LENGTH: usize = 1_024;
 const MAX_LABELS: usize = 64;
 /// The most characters of a label's value.
 const MAX_LABEL_LENGTH: usize = 128;
-/// The highest rank.
-const MAX_RANK: u32 = 1_000;
-/// How many roles there are.
-const ROLES: usize = 5;
 
 /// The most checks of a batch.
 const MAX_CHECKS: usize = 100;
@@ -115,32 +110,6 @@ impl Fields {
     }
 
     /// How high a user or caller stands.
-    pub(super) fn rank(&mut self, field: &str, rank: u32) -> Option<u32> {
-        if rank <= MAX_RANK { Some(rank) } else { self.refuse(field, format!("must be from 0 to {MAX_RANK}")) }
-    }
-
-    /// Roles, by the names they are kept under: `ROLE_HELPDESK` is `helpdesk`.
-    pub(super) fn roles(&mut self, path: &str, roles: &[i32]) -> Option<Vec<String>> {
-        let mut names = Vec::with_capacity(roles.len());
-        for (index, role) in roles.iter().enumerate() {
-            let name = match proto::Role::try_from(*role) {
-                Ok(proto::Role::Unspecified) | Err(_) => {
-                    self.refuse::<()>(format!("{path}roles[{index}]"), "must be a Role");
-                    continue;
-                }
-                Ok(role) => role.as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase(),
-            };
-            if names.contains(&name) {
-                self.refuse::<()>(format!("{path}roles[{index}]"), "stands twice");
-            }
-            names.push(name);
-            if names.len() > ROLES {
-                break;
-            }
-        }
-        (names.len() == roles.len()).then_some(names)
-    }
-
     /// A device's user name: 1 to 64 letters, digits and `-`.
     pub(super) fn user_name(&mut self, value: String) -> Option<String> {
         self.user_name_in("", value)
@@ -243,27 +212,6 @@ impl Fields {
             Ok(proto::SubjectState::Locked) => Some(SubjectState::Locked),
             Err(_) => self.refuse("state", "must be a SubjectState"),
         }
-    }
-
-    pub(super) fn permissions(&mut self, names: &[String]) -> Option<Vec<Permission>> {
-        self.permissions_in("", names)
-    }
-
-    /// The same below a path such as `caller.`.
-    pub(super) fn permissions_in(&mut self, path: &str, names: &[String]) -> Option<Vec<Permission>> {
-        let mut permissions = Vec::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            match Permission::parse(name) {
-                Some(permission) if permissions.contains(&permission) => {
-                    self.refuse::<()>(format!("{path}permissions[{index}]"), "stands twice");
-                }
-                Some(permission) => permissions.push(permission),
-                None => {
-                    self.refuse::<()>(format!("{path}permissions[{index}]"), "is no permission of Rekey's");
-                }
-            }
-        }
-        (permissions.len() == names.len()).then_some(permissions)
     }
 
     #[expect(clippy::option_option, reason = "not valid, or valid and absent")]

@@ -16,6 +16,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Succeeded, Self::Denied, Self::Failed];
+
     /// Its name in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -61,4 +64,48 @@ pub struct Record {
     pub request_id: String,
     /// What else, in words: a purpose, which parts were set. No value of a secret.
     pub detail: String,
+}
+
+/// A record as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is that of Record, as the database has it")]
+pub struct Kept {
+    pub uid: Uid,
+    pub time: Timestamp,
+    pub actor: String,
+    pub action: String,
+    pub target_kind: Option<String>,
+    pub target_id: Option<String>,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub request_id: String,
+    pub detail: String,
+}
+
+/// Which records are asked for: those that fit all that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The act.
+    pub action: Option<String>,
+    /// The result.
+    pub outcome: Option<Outcome>,
+    /// The kind of thing it was about: `tenant`, or a kind of subject's name.
+    pub target_kind: Option<String>,
+    /// Which of them.
+    pub target_id: Option<String>,
+    /// Not before this.
+    pub from: Option<Timestamp>,
+    /// Before this.
+    pub until: Option<Timestamp>,
+}
+
+/// A page of records, read from the oldest on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The records, the oldest first.
+    pub records: Vec<Kept>,
+    /// What everything before has been looked at.
+    pub position: String,
+    /// Whether there is more to look at already.
+    pub more: bool,
 }

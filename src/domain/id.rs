@@ -57,6 +57,12 @@ impl Uid {
         Self(format!("{:012x}{random:012x}", now.micros().div_euclid(1_000) & 0xffff_ffff_ffff))
     }
 
+    /// What sorts after every id of before this millisecond, and before all of it and later.
+    #[must_use]
+    pub fn boundary(time: Timestamp) -> String {
+        format!("{:012x}", time.micros().div_euclid(1_000).clamp(0, 0xffff_ffff_ffff))
+    }
+
     /// An id that was made before: from the database, or a constant of ours.
     #[must_use]
     pub fn from_stored(text: impl Into<String>) -> Self {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Permission, Policy, ResourceId, SubjectState, Timestamp, Uid,
+    Permission, Policy, ResourceId, SubjectState, Timestamp, Uid, Violation,
     subject::{Labels, etag},
 };
 
@@ -144,6 +144,88 @@ pub struct Settings {
     /// Names and values for whoever keeps it.
     #[serde(default)]
     pub labels: Labels,
+    /// What other systems call permissions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permission_aliases: Vec<PermissionAlias>,
+}
+
+impl Settings {
+    /// What a name of this tenant's stands for: a permission's own, or an alias.
+    #[must_use]
+    pub fn permission(&self, name: &str) -> Option<Permission> {
+        let alias = || self.permission_aliases.iter().find(|alias| alias.name == name);
+        Permission::parse(name).or_else(|| Permission::parse(&alias()?.permission))
+    }
+
+    /// What is wrong between the parts: grants of scopes that name nothing. Paths begin below the tenant.
+    #[must_use]
+    pub fn defects(&self) -> Vec<Violation> {
+        let mut defects = Vec::new();
+        for (issuer, trusted) in self.jwt_issuers.iter().enumerate() {
+            for (grant, granted) in trusted.scope_grants.iter().enumerate() {
+                let rule = match self.permission(&granted.permission) {
+                    None => "is no permission of Rekey's and no alias of this tenant's",
+                    Some(permission) if granted.own_only && !permission.can_be_own() => {
+                        "cannot be held for oneself only: users:changePassword, users:get and users:resetPassword can"
+                    }
+                    Some(_) => continue,
+                };
+                let field = format!("jwt_issuers[{issuer}].scope_grants[{grant}].permission");
+                defects.push(Violation::new(field, rule));
+            }
+        }
+        defects
+    }
+
+    /// Every permission that somebody may come to through what is new in these settings: by a scope or an alias. An issuer
+    /// that was changed at all is new.
+    #[must_use]
+    pub fn permissions_given_since(&self, before: Option<&Self>) -> Vec<Permission> {
+        let issuers = self.jwt_issuers.iter().filter(|issuer| before.is_none_or(|it| !it.jwt_issuers.contains(issuer)));
+        let aliases = self.permission_aliases.iter();
+        let aliases = aliases.filter(|alias| before.is_none_or(|it| !it.permission_aliases.contains(alias)));
+        let granted = issuers.flat_map(|issuer| &issuer.scope_grants).map(|grant| &grant.permission);
+        let aliased = aliases.map(|alias| &alias.permission);
+        let mut given: Vec<Permission> = granted.chain(aliased).filter_map(|name| self.permission(name)).collect();
+        given.sort_unstable();
+        given.dedup();
+        given
+    }
+}
+
+/// What another system calls a permission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionAlias {
+    /// The name there.
+    pub name: String,
+    /// The permission, by its own name.
+    pub permission: String,
+}
+
+impl PermissionAlias {
+    /// The most that a tenant has.
+    pub const MAX: usize = 64;
+
+    /// What is wrong with a tenant's aliases, by place and field of each.
+    #[must_use]
+    pub fn defects(aliases: &[Self]) -> Vec<(usize, &'static str, &'static str)> {
+        let mut defects = Vec::new();
+        for (place, alias) in aliases.iter().enumerate() {
+            let legal = (1..=128).contains(&alias.name.len()) && alias.name.bytes().all(|byte| byte.is_ascii_graphic());
+            let known = Permission::parse(&alias.permission);
+            if !legal {
+                defects.push((place, "name", "must be 1 to 128 printing ASCII characters"));
+            } else if Permission::parse(&alias.name).is_some_and(|shadowed| known != Some(shadowed)) {
+                defects.push((place, "name", "is a permission of Rekey's, and stands for nothing else"));
+            } else if aliases.iter().take(place).any(|other| other.name == alias.name) {
+                defects.push((place, "name", "stands twice"));
+            }
+            if known.is_none() {
+                defects.push((place, "permission", "is no permission of Rekey's"));
+            }
+        }
+        defects
+    }
 }
 
 /// Somebody whose JWTs name callers of the tenant.
@@ -177,7 +259,7 @@ pub enum JwtAlgorithm {
 pub struct ScopeGrant {
     /// The scope.
     pub scope: String,
-    /// The permission, by name.
+    /// The permission, by its own name or an alias of the tenant's.
     pub permission: String,
     /// Whether for the token's own `sub` only.
     pub own_only: bool,
@@ -185,10 +267,40 @@ pub struct ScopeGrant {
     pub subject_types: Vec<String>,
 }
 
-impl ScopeGrant {
-    /// The permission, where it still exists.
-    #[must_use]
-    pub fn permission(&self) -> Option<Permission> {
-        Permission::parse(&self.permission)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alias(name: &str, permission: &str) -> PermissionAlias {
+        PermissionAlias { name: name.to_owned(), permission: permission.to_owned() }
+    }
+
+    #[test]
+    fn aliases_are_unique_known_and_shadow_nothing() {
+        let good = [
+            alias("mdm.integration.harmonyMobile.reset", "integrations:reset"),
+            alias("educators:update", "users:changePassword"),
+            alias("users:get", "users:get"),
+            alias("everything", "*"),
+            alias("people", "users:*"),
+        ];
+        assert_eq!(PermissionAlias::defects(&good), []);
+        let long = "x".repeat(129);
+        for (name, permission, field) in [
+            ("", "users:get", "name"),
+            ("a b", "users:get", "name"),
+            ("\u{e9}", "users:get", "name"),
+            (&*long, "users:get", "name"),
+            ("users:get", "users:delete", "name"),
+            ("*", "users:get", "name"),
+            ("users:*", "*", "name"),
+            ("fly", "users:fly", "permission"),
+            ("again", "fly", "permission"),
+        ] {
+            let defects = PermissionAlias::defects(&[good[0].clone(), alias(name, permission)]);
+            assert_eq!(defects.iter().map(|defect| (defect.0, defect.1)).collect::<Vec<_>>(), [(1, field)], "{name:?}");
+        }
+        let twice = PermissionAlias::defects(&[alias("a", "users:get"), alias("a", "users:get")]);
+        assert_eq!(twice, [(1, "name", "stands twice")]);
     }
 }

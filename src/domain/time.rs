@@ -92,6 +92,13 @@ impl Timestamp {
         Self(self.0.saturating_add(micros))
     }
 
+    /// This much earlier; the beginning of time where it would lie before.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
     /// How far two points lie apart, whichever is the later.
     #[must_use]
     pub const fn distance(self, other: Self) -> Duration {

@@ -6,11 +6,13 @@ use secrecy::ExposeSecret as _;
 
 use super::{Call, Ops, secret::place};
 use crate::{
-    access::{Access, Caller, Credential, Grant, Proof, ProofKind, credential::invalid, jwt, signed_date::SignedDate},
+    access::{
+        Access, Caller, Credential, Finding, Grant, Proof, ProofKind, credential::invalid, jwt, signed_date::SignedDate,
+    },
     audit::{Outcome, Target},
     crypto::{signature::password_signs, token::token_id},
     domain::{
-        Error, Permission, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
+        Error, Reach, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
         tenant::JwtIssuer,
     },
     store::FoundCredential,
@@ -108,13 +110,18 @@ impl Ops {
                     continue;
                 }
             };
+            // Whoever is a user here stands as high as that; to others the issuer gives
+            // permissions, and a rank only with all of them.
+            let mut rank = 0;
             if let Some(id) = ResourceId::parse(&claims.sub) {
                 let user = self.store.subject(&tenant.uid, SubjectKind::User, &SubjectRef::Id(id)).await?;
-                if user.is_some_and(|user| user.state != SubjectState::Active) {
-                    return Err(invalid());
+                if let Some(user) = user {
+                    Finding::State(user.state).obey()?;
+                    rank = user.attributes.rank;
                 }
             }
-            let (permissions, own_permissions) = claims.permissions(&trusted);
+            let (permissions, own_permissions) = claims.permissions(&trusted, &tenant.settings);
+            let Reach { permissions, roles, rank } = Reach::new(permissions, Vec::new(), rank);
             let proof = Proof {
                 kind: ProofKind::Jwt,
                 name: trusted.issuer,
@@ -127,6 +134,8 @@ impl Ops {
                 tenant_id: tenant.id,
                 id: claims.sub,
                 permissions,
+                roles,
+                rank,
                 own_permissions,
                 proof,
             });
@@ -157,23 +166,16 @@ impl Ops {
         if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
             return Err(expired().expired_at(end));
         }
-        let in_use = subject.state == SubjectState::Active && tenant.state == SubjectState::Active;
-        if !secret.is_live(self.now()) || !in_use || subject.kind != SubjectKind::Caller {
+        if !secret.is_live(self.now()) || tenant.state != SubjectState::Active || subject.kind != SubjectKind::Caller {
             return Err(invalid());
         }
+        Finding::State(subject.state).obey()?;
         let name = match secret.slot {
             Slot::ApiToken(id) => id,
             Slot::SigningKey(api_key) => api_key,
             Slot::Password | Slot::Settings => return Err(invalid()),
         };
-        Ok(Caller {
-            reaches_all: tenant.is_system(),
-            tenant_uid: tenant.uid,
-            tenant_id: tenant.id,
-            id: subject.id.to_string(),
-            permissions: subject.attributes.permissions.iter().filter_map(|name| Permission::parse(name)).collect(),
-            own_permissions: Vec::new(),
-            proof: Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only },
-        })
+        let proof = Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only };
+        Ok(Caller::from_subject(&subject, &tenant, proof))
     }
 }

@@ -54,6 +54,7 @@ impl Ops {
                     integration_policy: Policy::preset(Preset::Applivery),
                     jwt_issuers: Vec::new(),
                     labels: Labels::new(),
+                    permission_aliases: Vec::new(),
                 },
                 state: SubjectState::Active,
                 version: 1,

@@ -3,17 +3,18 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Call, Ops,
+    Call, Gift, Ops,
     lifecycle::Kept,
     name_field, not_found,
+    reach::{may_equip, outranks},
     secret::{new_secret, place},
 };
 use crate::{
     audit::{Outcome, Target},
     crypto::token::{ApiToken, make_shared_key, token_id},
     domain::{
-        Attributes, Error, Labels, Material, Password, Permission, Reason, ResourceId, Result, Slot, Stage, Subject,
-        SubjectKind, SubjectRef, Tenant, TenantRef, Timestamp, Violation,
+        Error, Labels, Material, Password, Reason, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind,
+        SubjectRef, Tenant, TenantRef, Timestamp, Violation,
     },
     store::SecretChange,
 };
@@ -38,14 +39,10 @@ pub struct CreateCaller {
     pub id: Option<ResourceId>,
     /// For people.
     pub display_name: String,
-    /// What it may do.
-    pub permissions: Vec<Permission>,
     /// Names and values for whoever keeps it.
     pub labels: Labels,
-    /// What it is there for, by name.
-    pub roles: Vec<String>,
-    /// How high it stands.
-    pub rank: u32,
+    /// What it may do, and to whom.
+    pub gift: Gift,
 }
 
 impl From<Kept> for CallerView {
@@ -92,25 +89,24 @@ impl Ops {
     /// Makes a caller.
     ///
     /// # Errors
-    /// Permission missing, where the new caller could do what its maker may not; tenant not found; already exists.
+    /// Permission missing or rank too low, where the new caller could do what its maker may not; tenant not found; fields
+    /// invalid; already exists.
     pub async fn create_caller(&self, call: &Call, request: CreateCaller) -> Result<CallerView> {
         let now = self.now();
         let id = self.id_or_new(request.id, now);
         let target = Target::Subject(KIND, id.to_string());
         self.audited(call, target.clone(), async {
-            for permission in &request.permissions {
-                holds(call, *permission)?;
-            }
+            request.gift.check(call)?;
             let tenant = self.tenant(call, &request.tenant).await?;
             let mut subject = self.new_subject(&tenant, KIND, id, None, now);
-            subject.attributes = Attributes {
-                display_name: request.display_name,
-                permissions: request.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
-                labels: request.labels,
-                rank: request.rank,
-                roles: request.roles,
-            };
-            let detail = subject.attributes.permissions.join(" ");
+            subject.attributes.display_name = request.display_name;
+            subject.attributes.labels = request.labels;
+            request.gift.put(call, &tenant, "", &mut subject.attributes)?;
+            let attributes = &subject.attributes;
+            let mut given = attributes.permissions.clone();
+            given.extend(attributes.roles.iter().map(|role| format!("role:{role}")));
+            given.extend((attributes.rank > 0).then(|| format!("rank:{}", attributes.rank)));
+            let detail = given.join(" ");
             let record = call.record(self, target, Outcome::Succeeded, None, detail);
             let stored = self.store.insert_subject(subject.clone(), Vec::new(), record).await;
             stored.map_err(|error| name_field(error, &[("id", "caller_id")]))?;
@@ -122,7 +118,8 @@ impl Ops {
     /// Gives a caller an API token: its id, and the token where it was made here.
     ///
     /// # Errors
-    /// Permission missing, where the caller may do what the asker may not; tenant or caller not found; already exists.
+    /// Permission missing or rank too low, where the caller may do what the asker may not; tenant or caller not found;
+    /// already exists.
     pub async fn create_api_token(
         &self,
         call: &Call,
@@ -143,6 +140,7 @@ impl Ops {
                 }
             };
             let plan = |subject: &Subject, now| {
+                may_equip(call, subject)?;
                 let mut secret = self.keep_token(subject, &id, subject.version + 1, now, &token);
                 secret.expire_time = request.expire_time;
                 Ok((None, vec![SecretChange::Replace(secret)]))
@@ -158,7 +156,8 @@ impl Ops {
     /// Gives a caller an HMAC pair: the API key, and the shared key where it was made here.
     ///
     /// # Errors
-    /// Permission missing, where the caller may do what the asker may not; tenant or caller not found; already exists.
+    /// Permission missing or rank too low, where the caller may do what the asker may not; tenant or caller not found;
+    /// already exists.
     pub async fn create_signing_key(
         &self,
         call: &Call,
@@ -180,6 +179,7 @@ impl Ops {
             let slot = Slot::SigningKey(api_key.clone());
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
+                may_equip(call, subject)?;
                 let version = subject.version + 1;
                 let payload = key.seal_password(place(subject, &slot, version), &shared_key, &*self.entropy)?;
                 let mut secret = new_secret(subject, slot.clone(), version, now, Material::Sealed, payload, &key);
@@ -198,7 +198,7 @@ impl Ops {
     /// Makes a token or signing key void. One that is void already stays so.
     ///
     /// # Errors
-    /// Tenant, caller or credential not found; etag mismatch.
+    /// Tenant, caller or credential not found; etag mismatch; rank too low.
     pub async fn revoke_credential(
         &self,
         call: &Call,
@@ -212,6 +212,7 @@ impl Ops {
             let tenant = self.tenant(call, tenant).await?;
             let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(caller)).await?;
             let subject = subject.ok_or_else(|| not_found(KIND))?;
+            outranks(call, &subject)?;
             let found = match slot.lookup_key() {
                 Some(lookup_key) => self.store.credential(&lookup_key).await?,
                 None => None,
@@ -224,10 +225,30 @@ impl Ops {
                 return Ok(());
             }
             let detail = format!("{} revoked", slot.to_stored());
-            let plan = |_: &Subject, _| Ok((None, vec![SecretChange::Revoke(slot.clone())]));
+            let plan = |subject: &Subject, _| {
+                outranks(call, subject)?;
+                Ok((None, vec![SecretChange::Revoke(slot.clone())]))
+            };
             self.change(call, subject, etag.as_deref(), &detail, plan).await.map(drop)
         })
         .await
+    }
+
+    /// A caller's tokens and signing keys, the newest first.
+    ///
+    /// # Errors
+    /// Tenant or caller not found.
+    pub async fn list_credentials(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        caller: ResourceId,
+        show_revoked: bool,
+    ) -> Result<Vec<Secret>> {
+        let tenant = self.tenant(call, tenant).await?;
+        let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(caller)).await?;
+        let subject = subject.ok_or_else(|| not_found(KIND))?;
+        self.store.credentials(&subject.uid, show_revoked).await
     }
 
     fn check_expiry(&self, expire_time: Option<Timestamp>) -> Result<()> {
@@ -243,9 +264,7 @@ impl Ops {
         let tenant = self.tenant(call, tenant).await?;
         let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
         let subject = subject.ok_or_else(|| not_found(KIND))?;
-        for permission in subject.attributes.permissions.iter().filter_map(|name| Permission::parse(name)) {
-            holds(call, permission)?;
-        }
+        may_equip(call, &subject)?;
         Ok((tenant, subject))
     }
 
@@ -260,13 +279,4 @@ impl Ops {
         let ids = self.keyring.given_token_ids(token.as_bytes());
         ids.into_iter().next().ok_or_else(|| Error::internal("the keyring has no digest key"))
     }
-}
-
-/// Nobody gives what they do not hold.
-pub(super) fn holds(call: &Call, permission: Permission) -> Result<()> {
-    if call.grant.caller().holds(permission) {
-        return Ok(());
-    }
-    let message = format!("the caller cannot give the permission {permission}, which it does not hold");
-    Err(Error::new(Reason::PermissionMissing, message).with("permission", permission.as_str()))
 }

@@ -10,7 +10,7 @@ use std::{
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::{ATTEMPTS, Call, Ops, user::KIND};
+use super::{ATTEMPTS, Call, Ops, reach::outranks, user::KIND};
 use crate::{
     audit::{Outcome, Record, Target},
     crypto::{DataKey, Hasher, TakenOver, Turn, Verifier},
@@ -208,7 +208,7 @@ impl Ops {
         let mut attempt = 1;
         loop {
             let existing = self.store.subjects_named(&import.tenant.uid, KIND, ids(), logins()).await?;
-            let (report, plan) = Plan::make(self, import, existing, users)?;
+            let (report, plan) = Plan::make(self, call, import, existing, users)?;
             if import.options.dry_run {
                 return Ok(report);
             }
@@ -272,7 +272,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn make(ops: &Ops, import: &Import, existing: Vec<Subject>, users: &[Prepared]) -> Result<(ImportReport, Self)> {
+    fn make(
+        ops: &Ops,
+        call: &Call,
+        import: &Import,
+        existing: Vec<Subject>,
+        users: &[Prepared],
+    ) -> Result<(ImportReport, Self)> {
         let mut plan = Self::default();
         for subject in existing {
             let version = Some(subject.version);
@@ -293,7 +299,10 @@ impl Plan {
                 (Some(place), DuplicatePolicy::Replace) => {
                     // Of two that are in the way, or of one with another id, none is the user that is meant.
                     let clear = by_login.is_none_or(|other| other == place) && (user.id.is_none() || by_id.is_some());
-                    if clear {
+                    let in_the_way = plan.entries.get(place).map(|entry| outranks(call, &entry.subject));
+                    if let Some(Err(refused)) = in_the_way {
+                        report.failures.push((user.index, refused));
+                    } else if clear {
                         plan.replace(ops, import, place, user)?;
                         report.replaced += 1;
                     } else {

@@ -1,11 +1,14 @@
 //! What all kinds of subject go through alike: they are read, changed, locked, disabled and deleted.
 
-use super::{ATTEMPTS, Call, Ops, Plan, caller::holds, check_etag, name_field, not_found};
+use super::{
+    ATTEMPTS, Call, Gift, Ops, Plan, check_etag, name_field, not_found,
+    reach::{may_rank_user, outranks},
+};
 use crate::{
     audit::{Outcome, Target},
     domain::{
-        Error, Labels, Permission, Reason, ResourceId, Result, Secret, Subject, SubjectKind, SubjectRef, SubjectState,
-        Tenant, TenantRef, Timestamp, Transition,
+        Attributes, Error, Labels, Permission, Reach, Reason, ResourceId, Result, Role, Secret, Subject, SubjectKind,
+        SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Transition,
     },
     store::SubjectDeletion,
 };
@@ -62,12 +65,29 @@ pub struct Changes {
     pub display_name: Option<String>,
     /// All the labels there will be.
     pub labels: Option<Labels>,
-    /// What a caller may do.
-    pub permissions: Option<Vec<Permission>>,
-    /// What a caller is there for, by name.
-    pub roles: Option<Vec<String>>,
+    /// What a caller may do, by names of permissions or of the tenant's aliases.
+    pub permissions: Option<Vec<String>>,
+    /// What a caller is there for.
+    pub roles: Option<Vec<Role>>,
     /// How high a user or caller stands.
     pub rank: Option<u32>,
+}
+
+impl Changes {
+    /// Whether a caller would be able to do something else than before.
+    fn gives(&self) -> bool {
+        self.permissions.is_some() || self.roles.is_some() || self.rank.is_some()
+    }
+
+    /// What a caller would be able to do.
+    fn gift(&self, subject: &Subject) -> Gift {
+        let before = Reach::of(&subject.attributes);
+        Gift {
+            permissions: self.permissions.clone().unwrap_or_else(|| subject.attributes.permissions.clone()),
+            roles: self.roles.clone().unwrap_or(before.roles),
+            rank: self.rank.unwrap_or(subject.attributes.rank),
+        }
+    }
 }
 
 impl Ops {
@@ -141,6 +161,7 @@ impl Ops {
                     }
                     found => found?.0,
                 };
+                outranks(call, &subject)?;
                 let deletion = SubjectDeletion {
                     leaves_administrator: is_administrator(&tenant, &subject),
                     subject_uid: subject.uid,
@@ -168,14 +189,15 @@ impl Ops {
     async fn try_update(&self, call: &Call, tenant: &Tenant, subject: Subject, changes: &Changes) -> Result<Subject> {
         let mut attributes = subject.attributes.clone();
         let mut parts = Vec::new();
-        if let Some(permissions) = &changes.permissions {
-            let had =
-                |permission: &Permission| subject.attributes.permissions.iter().any(|held| held == permission.as_str());
-            for permission in permissions.iter().filter(|permission| !had(permission)) {
-                holds(call, *permission)?;
-            }
-            attributes.permissions = permissions.iter().map(|permission| permission.as_str().to_owned()).collect();
-            parts.push(format!("permissions {}", attributes.permissions.join(" ")));
+        outranks(call, &subject)?;
+        if subject.kind == SubjectKind::Caller && changes.gives() {
+            changes.gift(&subject).put(call, tenant, "caller.", &mut attributes)?;
+            let Attributes { permissions, roles, rank, .. } = &attributes;
+            parts.push(format!("permissions {}, roles {}, rank {rank}", permissions.join(" "), roles.join(" ")));
+        } else if let Some(rank) = changes.rank {
+            may_rank_user(call, rank)?;
+            attributes.rank = rank;
+            parts.push(format!("rank {rank}"));
         }
         if let Some(name) = &changes.display_name {
             attributes.display_name.clone_from(name);
@@ -184,14 +206,6 @@ impl Ops {
         if let Some(labels) = &changes.labels {
             attributes.labels.clone_from(labels);
             parts.push("labels".to_owned());
-        }
-        if let Some(roles) = &changes.roles {
-            attributes.roles.clone_from(roles);
-            parts.push(format!("roles {}", roles.join(" ")));
-        }
-        if let Some(rank) = changes.rank {
-            attributes.rank = rank;
-            parts.push(format!("rank {rank}"));
         }
         let login = changes.login.as_ref().filter(|(login, _)| subject.login.as_ref() != Some(login));
         if changes.login.is_some() {
@@ -224,6 +238,7 @@ impl Ops {
         subject: Subject,
         transition: Transition,
     ) -> Result<Subject> {
+        outranks(call, &subject)?;
         let Some(state) = subject.state.after(transition) else { return Err(in_the_way(&subject)) };
         let target = Target::Subject(subject.kind, subject.id.to_string());
         let forgives = transition == Transition::Unlock;

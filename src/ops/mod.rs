@@ -4,18 +4,21 @@
 //! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
 
 mod attempt;
+pub mod audit;
 pub mod authenticate;
 mod batch;
 pub mod bootstrap;
 pub mod caller;
 mod data_keys;
 pub mod device;
+pub mod explain;
 pub mod import;
 pub mod integration;
 mod journal;
 pub mod lifecycle;
 mod limit;
 pub mod listing;
+mod reach;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -40,6 +43,7 @@ use crate::{
 };
 
 pub use limit::{LimitOptions, Rate};
+pub use reach::Gift;
 pub use secret::{Settings, Source};
 pub use soft_lock::SoftLock;
 
@@ -194,7 +198,7 @@ impl Ops {
     async fn tenant_in_any_state(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
         let caller = call.grant.caller();
         let tenant = self.store.tenant(reference, &caller.tenant_uid).await?;
-        let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
+        let tenant = tenant.filter(|tenant| caller.reaches(&tenant.uid).passed());
         let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
         let _ = call.scope.set(tenant.uid.clone());
         self.limit_tenant(&tenant.uid)?;

@@ -1,12 +1,12 @@
 //! Tenants.
 
-use super::{ATTEMPTS, Call, Ops, caller::holds, name_field, same_etag};
+use super::{ATTEMPTS, Call, Ops, name_field, reach::may_give_permissions, same_etag};
 use crate::{
     audit::{Outcome, Target},
     crypto::DataKey,
     domain::{
-        Error, Reason, ResourceId, Result, SubjectState, Tenant, TenantRef,
-        tenant::{Alias, JwtIssuer, ScopeGrant, Settings},
+        Error, Reason, ResourceId, Result, SubjectState, Tenant, TenantRef, Violation,
+        tenant::{Alias, Settings},
     },
     store::TenantDeletion,
 };
@@ -36,7 +36,7 @@ impl Ops {
                 let message = "only callers of the tenant system make tenants";
                 return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:create"));
             }
-            check_grants(call, &[], &request.settings.jwt_issuers)?;
+            may_give_permissions(call, &request.settings.permissions_given_since(None))?;
             let tenant = Tenant {
                 uid: self.make_uid(now),
                 id,
@@ -87,7 +87,14 @@ impl Ops {
                 same_etag(&before.etag(), etag)?;
                 let mut after = before.clone();
                 update(&mut after);
-                check_grants(call, &before.settings.jwt_issuers, &after.settings.jwt_issuers)?;
+                let defects = after.settings.defects();
+                if !defects.is_empty() {
+                    let below =
+                        |defect: Violation| Violation::new(format!("tenant.{}", defect.field), defect.description);
+                    return Err(Error::fields(defects.into_iter().map(below).collect()));
+                }
+                // Nobody gives what they do not hold, neither by what a token's scopes allow.
+                may_give_permissions(call, &after.settings.permissions_given_since(Some(&before.settings)))?;
                 match Box::pin(self.change_tenant(call, before, after, "")).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => {
@@ -207,16 +214,6 @@ fn for_the_platform(call: &Call, tenant: &Tenant) -> Result<()> {
     if tenant.is_system() {
         let message = "the tenant system is where the platform's own callers are: it stays";
         return Err(Error::new(Reason::Indispensable, message));
-    }
-    Ok(())
-}
-
-/// Nobody gives what they do not hold, neither by what a token's scopes allow. Issuers that stay as they are give nothing
-/// new.
-fn check_grants(call: &Call, before: &[JwtIssuer], after: &[JwtIssuer]) -> Result<()> {
-    let new = after.iter().filter(|issuer| !before.contains(issuer));
-    for permission in new.flat_map(|issuer| &issuer.scope_grants).filter_map(ScopeGrant::permission) {
-        holds(call, permission)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::{
     Call, Ops, SoftLock,
     lifecycle::{Kept, Named},
     name_field, not_found,
+    reach::{may_rank_user, outranks},
     secret::{Source, in_force, place},
 };
 use crate::{
@@ -104,12 +105,13 @@ impl Ops {
     /// Makes a user. The password is returned where it was made here.
     ///
     /// # Errors
-    /// Tenant not found; policy violated; already exists; overloaded.
+    /// Rank too low; tenant not found; policy violated; already exists; overloaded.
     pub async fn create_user(&self, call: &Call, request: CreateUser) -> Result<(UserView, Option<Password>)> {
         let now = self.now();
         let id = self.id_or_new(request.id, now);
         let target = Target::Subject(KIND, id.to_string());
         self.audited(call, target.clone(), async {
+            may_rank_user(call, request.rank)?;
             let tenant = self.tenant(call, &request.tenant).await?;
             let mut subject = self.new_subject(&tenant, KIND, id, Some(request.username), now);
             subject.state = request.state;
@@ -153,7 +155,8 @@ impl Ops {
     /// Sets a password for an administrator. It is returned where it was made here.
     ///
     /// # Errors
-    /// Not own subject; tenant or user not found; policy violated; etag mismatch; concurrent change; overloaded.
+    /// Not own subject; tenant or user not found; rank too low; policy violated; etag mismatch; concurrent change;
+    /// overloaded.
     pub async fn reset_password(&self, call: &Call, request: ResetPassword) -> Result<(UserView, Option<Password>)> {
         let target = Target::Subject(KIND, request.user_id.to_string());
         self.audited(call, target, async {
@@ -161,6 +164,7 @@ impl Ops {
             let tenant = self.tenant(call, &request.tenant).await?;
             self.limit_target(&tenant.uid, KIND, request.user_id.as_str())?;
             let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
+            found.as_ref().map_or(Ok(()), |subject| outranks(call, subject))?;
             let login = found.as_ref().and_then(|subject| subject.login.as_deref());
             let (password, made) =
                 self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
@@ -172,6 +176,7 @@ impl Ops {
             let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
+                outranks(call, subject)?;
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
                 Ok((None, vec![SecretChange::Replace(secret)]))
             };

@@ -1,12 +1,21 @@
-//! Writing records: in the transaction of the act, so that there is neither without the other.
+//! Writing records: in the transaction of the act, so that there is neither without the other. And reading them.
 
-use sea_orm::{DatabaseTransaction, EntityTrait as _, IntoActiveModel as _};
+use std::{cmp::max, time::Duration};
+
+use sea_orm::{
+    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select,
+    sea_query::{Expr, ExprTrait as _},
+};
 
 use super::{Store, entity::audit, error::Failure, transaction::Command};
 use crate::{
-    audit::{Record, Target},
-    domain::{Reason, Result},
+    audit::{Filter, Kept, Outcome, Page, Record, Target},
+    domain::{Reason, Result, Timestamp, Uid},
 };
+
+/// How many records one page looks at, however few of them fit.
+const WINDOW: u64 = 10_000;
 
 impl Store {
     /// Writes records of what changed nothing, all of them or none.
@@ -15,6 +24,102 @@ impl Store {
     /// Unavailable; outcome unknown.
     pub async fn append_records(&self, records: Vec<Record>) -> Result<()> {
         self.run(AppendRecords { records }).await
+    }
+
+    /// At most `size` of a tenant's records that were made before `until`, after a position; the oldest first.
+    ///
+    /// Tenant, target and time are found by an index; of the records that leaves, at most 10,000 are looked at for the rest
+    /// of the filter. So a page may hold few or none, and more may follow.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn records(
+        &self,
+        tenant_uid: &Uid,
+        after: &str,
+        until: Timestamp,
+        filter: &Filter,
+        size: u32,
+    ) -> Result<Page> {
+        let end = Uid::boundary(filter.until.map_or(until, |time| time.plus(MILLISECOND).min(until)));
+        let begin = filter.from.map(Uid::boundary).unwrap_or_default();
+        let found = seek(tenant_uid, max(after, begin.as_str()), &end, filter);
+        let rest = filter.action.is_some() || filter.outcome.is_some() || filter.target_kind.is_some();
+        // Where what is looked at must end; nothing to look at has none.
+        let window: Option<String> = if rest {
+            let last = found.clone().select_only().column(audit::Column::Uid).offset(WINDOW - 1).limit(1);
+            last.into_tuple().one(&self.reader).await?
+        } else {
+            None
+        };
+        let mut query = narrow(found, filter);
+        if let Some(last) = &window {
+            query = query.filter(audit::Column::Uid.lte(last.as_str()));
+        }
+        // One more than asked for tells whether there is more.
+        let mut records: Vec<Kept> =
+            query.limit(u64::from(size) + 1).all(&self.reader).await?.into_iter().map(read).collect();
+        let full = records.len() > size as usize;
+        records.truncate(size as usize);
+        let position = match (records.last(), &window) {
+            (Some(last), _) if full => last.uid.to_string(),
+            (_, Some(looked_at)) => looked_at.clone(),
+            (_, None) => end,
+        };
+        // A clock that was set back does not bring back what was read.
+        Ok(Page { records, position: max(position, after.to_owned()), more: full || window.is_some() })
+    }
+}
+
+/// Ids tell milliseconds, and times more.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What an index leads to, in its order. Rows are compared whole: told that the tenant is this one, PostgreSQL may walk
+/// through everybody's records by their ids instead.
+fn seek(tenant_uid: &Uid, after: &str, end: &str, filter: &Filter) -> Select<audit::Entity> {
+    let (mut columns, mut values) = (vec![audit::Column::TenantUid], vec![tenant_uid.as_str()]);
+    if let Some(id) = &filter.target_id {
+        columns.push(audit::Column::TargetId);
+        values.push(id);
+    }
+    columns.push(audit::Column::Uid);
+    let row = || Expr::tuple(columns.iter().map(|column| Expr::col(*column)));
+    let to = |uid| Expr::tuple(values.iter().copied().chain([uid]).map(Expr::val));
+    let query = audit::Entity::find().filter(row().gt(to(after))).filter(row().lt(to(end)));
+    columns.iter().fold(query, |query, column| query.order_by_asc(*column))
+}
+
+/// The rest of the filter.
+fn narrow(mut query: Select<audit::Entity>, filter: &Filter) -> Select<audit::Entity> {
+    let equal = [
+        (audit::Column::Action, filter.action.as_deref()),
+        (audit::Column::Outcome, filter.outcome.map(Outcome::as_str)),
+        (audit::Column::TargetKind, filter.target_kind.as_deref()),
+    ];
+    for (column, value) in equal.into_iter().filter_map(|(column, value)| Some((column, value?))) {
+        query = query.filter(column.eq(value));
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(audit::Column::Time.gte(from.micros()));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(audit::Column::Time.lt(until.micros()));
+    }
+    query
+}
+
+fn read(row: audit::Model) -> Kept {
+    Kept {
+        uid: Uid::from_stored(row.uid),
+        time: Timestamp::from_micros(row.time),
+        actor: row.actor,
+        action: row.action,
+        target_kind: row.target_kind,
+        target_id: row.target_id,
+        outcome: row.outcome,
+        reason: row.reason,
+        request_id: row.request_id,
+        detail: row.detail,
     }
 }
 

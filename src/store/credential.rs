@@ -1,6 +1,6 @@
 //! Callers' credentials: the one look-up that is not within a tenant, for it is what tells the tenant.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use super::{
     FoundCredential, Store,
@@ -9,9 +9,28 @@ use super::{
     secret::read as read_secret,
     subject::read as read_subject,
 };
-use crate::domain::Result;
+use crate::domain::{Result, Secret, Stage, Uid};
+
+/// The most credentials of a caller that are shown.
+const MOST: u64 = 1_000;
 
 impl Store {
+    /// A caller's credentials, the newest first: all that are not revoked, or those as well; at most 1,000.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn credentials(&self, subject_uid: &Uid, revoked: bool) -> Result<Vec<Secret>> {
+        let mut query = secret::Entity::find()
+            .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .order_by_desc(secret::Column::CreateTime)
+            .order_by_asc(secret::Column::Slot)
+            .limit(MOST);
+        if !revoked {
+            query = query.filter(secret::Column::Stage.ne(Stage::Revoked.as_str()));
+        }
+        query.all(&self.reader).await?.into_iter().map(read_secret).collect()
+    }
+
     /// A caller's credential by its slot's lookup key, revoked or not.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ macro_rules! table {
 }
 
 const TABLE: &[Row] = table! {
+    AccessRule
+    AuditRecord
     AuthenticationCheck
     AuthenticationCheckResult
     BatchVerifyAuthenticationsRequest
@@ -39,6 +41,7 @@ const TABLE: &[Row] = table! {
     BatchVerifyPasswordsRequest
     BatchVerifyPasswordsResponse
     Caller
+    CallerCredential
     ChangePasswordRequest
     ChangePasswordResponse
     CheckAccessRequest
@@ -89,6 +92,8 @@ const TABLE: &[Row] = table! {
     EnableTenantResponse
     EnableUserRequest
     EnableUserResponse
+    ExplainPermissionRequest
+    ExplainPermissionResponse
     GenerateSecret
     GetCallerRequest
     GetCallerResponse
@@ -111,8 +116,12 @@ const TABLE: &[Row] = table! {
     Integration
     IntegrationCredentials
     JwtIssuer
+    ListAuditRecordsRequest
+    ListAuditRecordsResponse
     ListCallersRequest
     ListCallersResponse
+    ListCredentialsRequest
+    ListCredentialsResponse
     ListDevicesRequest
     ListDevicesResponse
     ListIntegrationsRequest
@@ -132,6 +141,7 @@ const TABLE: &[Row] = table! {
     PasswordCheck
     PasswordCheckResult
     PasswordScheme
+    PermissionAlias
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest

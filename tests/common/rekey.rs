@@ -21,9 +21,9 @@ use rekey::{
     ops::{LimitOptions, Rate},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
-        caller_service_client::CallerServiceClient, device_service_client::DeviceServiceClient,
-        integration_service_client::IntegrationServiceClient, tenant_service_client::TenantServiceClient,
-        user_service_client::UserServiceClient,
+        audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
+        device_service_client::DeviceServiceClient, integration_service_client::IntegrationServiceClient,
+        tenant_service_client::TenantServiceClient, user_service_client::UserServiceClient,
     },
     store::StoreOptions,
 };
@@ -90,6 +90,7 @@ pub(crate) struct Clients {
     pub(crate) devices: DeviceServiceClient<Authorised>,
     pub(crate) integrations: IntegrationServiceClient<Authorised>,
     pub(crate) callers: CallerServiceClient<Authorised>,
+    pub(crate) audit: AuditServiceClient<Authorised>,
 }
 
 impl Clients {
@@ -101,7 +102,8 @@ impl Clients {
             users: UserServiceClient::new(channel.clone()),
             devices: DeviceServiceClient::new(channel.clone()),
             integrations: IntegrationServiceClient::new(channel.clone()),
-            callers: CallerServiceClient::new(channel),
+            callers: CallerServiceClient::new(channel.clone()),
+            audit: AuditServiceClient::new(channel),
         }
     }
 }
@@ -247,14 +249,16 @@ impl Rekey {
 
     /// Makes a caller of a tenant with these permissions, and returns a token for it.
     pub(crate) async fn make_caller(&self, tenant_id: &str, permissions: &[&str]) -> String {
-        let request = CreateCallerRequest {
-            tenant_id: tenant_id.to_owned(),
-            permissions: permissions.iter().map(|permission| (*permission).to_owned()).collect(),
-            ..CreateCallerRequest::default()
-        };
-        let mut callers = self.admin().callers;
-        let caller_id = callers.create_caller(request).await.unwrap().into_inner().caller.unwrap().caller_id;
+        let permissions = permissions.iter().map(|permission| (*permission).to_owned()).collect();
         let tenant_id = tenant_id.to_owned();
+        self.make_caller_as(CreateCallerRequest { tenant_id, permissions, ..CreateCallerRequest::default() }).await
+    }
+
+    /// Makes a caller, and returns a token for it.
+    pub(crate) async fn make_caller_as(&self, request: CreateCallerRequest) -> String {
+        let mut callers = self.admin().callers;
+        let tenant_id = request.tenant_id.clone();
+        let caller_id = callers.create_caller(request).await.unwrap().into_inner().caller.unwrap().caller_id;
         let request = CreateApiTokenRequest { tenant_id, caller_id, ..CreateApiTokenRequest::default() };
         callers.create_api_token(request).await.unwrap().into_inner().token
     }

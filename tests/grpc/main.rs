@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod audit;
 mod callers;
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,6 +20,7 @@ mod integrations;
 mod lifecycle;
 mod listing;
 mod masks;
+mod reach;
 mod robustness;
 mod tenant_lifecycle;
 mod tenants;

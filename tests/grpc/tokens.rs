@@ -11,9 +11,9 @@ use aws_lc_rs::{
 use data_encoding::BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rekey::proto::{
-    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, JwtIssuer,
-    ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, Tenant, WhoAmIRequest, change_password_request,
-    create_user_request, reset_password_request,
+    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, GetUserRequest, JwtIssuer,
+    PermissionAlias, ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, Tenant, WhoAmIRequest,
+    change_password_request, create_user_request, reset_password_request,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Request, metadata::MetadataMap};
@@ -63,11 +63,21 @@ async fn with_issuer() -> (Rekey, Issuer) {
         scope_grants: vec![
             grant("users:resetPassword", "users:resetPassword", false),
             grant("educators:update", "users:changePassword", true),
+            grant("mine", "users:resetPassword", true),
+            grant("look", "users:get", true),
         ],
         ..JwtIssuer::default()
     };
     let tenant_id = "school".to_owned();
-    let tenant = Tenant { tenant_id, change_password_allowed: true, jwt_issuers: vec![trusted], ..Tenant::default() };
+    let alias =
+        |name: &str, permission: &str| PermissionAlias { name: name.to_owned(), permission: permission.to_owned() };
+    let tenant = Tenant {
+        tenant_id,
+        change_password_allowed: true,
+        jwt_issuers: vec![trusted],
+        permission_aliases: vec![alias("accounts.read", "users:get"), alias("educators:update", "users:update")],
+        ..Tenant::default()
+    };
     rekey.make_tenant(tenant).await;
     for (id, name) in [(ADA, "ada"), (EVE, "eve")] {
         let request = CreateUserRequest {
@@ -119,6 +129,60 @@ async fn scopes_allow_what_the_tenant_grants_and_to_oneself_where_it_says_so() {
 
     let mut child = rekey.clients(&issuer.sign(&claims(ADA, "child", "educators:update"))).users;
     assert_eq!(reason(&child.change_password(change(ADA)).await.unwrap_err()), "PERMISSION_MISSING");
+}
+
+#[tokio::test]
+async fn a_scope_without_a_grant_is_what_the_tenant_s_alias_says() {
+    let (rekey, issuer) = with_issuer().await;
+    let who = async |scope: &str| {
+        let token = issuer.sign(&claims(ADA, "educator", scope));
+        let me = rekey.clients(&token).callers.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner();
+        (me.permissions.join(" "), me.own_permissions.join(" "))
+    };
+    let text = |permissions: &str, own: &str| (permissions.to_owned(), own.to_owned());
+    assert_eq!(who("accounts.read nothing accounts.read").await, text("users:get", ""));
+    assert_eq!(who("accounts.reader").await, text("", ""));
+    assert_eq!(who("users:get").await, text("", ""), "what is no alias and no grant allows nothing");
+    assert_eq!(who("educators:update").await, text("", "users:changePassword"), "a grant comes before an alias");
+}
+
+#[tokio::test]
+async fn a_jwt_stands_as_high_as_its_user_and_one_need_not_stand_above_oneself() {
+    let (rekey, issuer) = with_issuer().await;
+    let (boss, clerk) = ("607f191e810c19729de860ea", "607f191e810c19729de860eb");
+    for (id, rank) in [(boss, 500), (clerk, 100)] {
+        let request = CreateUserRequest {
+            tenant_id: "school".to_owned(),
+            user_id: id.to_owned(),
+            username: id.to_owned(),
+            rank,
+            ..CreateUserRequest::default()
+        };
+        rekey.admin().users.create_user(request).await.unwrap();
+    }
+    let of = |sub: &str, scope: &str| rekey.clients(&issuer.sign(&claims(sub, "educator", scope)));
+    let general = "users:resetPassword";
+    for (sub, scope, user_id, expected) in [
+        (boss, general, clerk, ""),
+        (boss, general, ADA, ""),
+        (clerk, general, boss, "RANK_TOO_LOW"),
+        (clerk, general, clerk, "RANK_TOO_LOW"),
+        ("somebody", general, clerk, "RANK_TOO_LOW"),
+        ("somebody", general, ADA, ""),
+        (clerk, "mine", clerk, ""),
+        (clerk, "mine", ADA, "NOT_OWN_SUBJECT"),
+    ] {
+        let answer = of(sub, scope).users.reset_password(reset(user_id)).await;
+        let told = answer.err().map(|status| reason(&status)).unwrap_or_default();
+        assert_eq!(told, expected, "{sub} by {scope} resets {user_id}");
+    }
+    let me = of(boss, "").callers.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner();
+    assert_eq!((me.rank, me.roles.len()), (500, 0));
+    // Who may look at himself only, does.
+    let get = |user_id: &str| GetUserRequest { tenant_id: "-".to_owned(), user_id: user_id.to_owned() };
+    of(clerk, "look").users.get_user(get(clerk)).await.unwrap();
+    let other = of(clerk, "look").users.get_user(get(boss)).await.unwrap_err();
+    assert_eq!((other.code(), reason(&other).as_str()), (Code::PermissionDenied, "NOT_OWN_SUBJECT"));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! UserService.ImportUsers itself.
 
 use rekey::proto::{
-    DuplicatePolicy, ImportBatch, ImportOptions, ImportUser, SubjectState, import_users_request::Content,
+    CreateCallerRequest, CreateUserRequest, DuplicatePolicy, ImportBatch, ImportOptions, ImportUser, SubjectState,
+    import_users_request::Content,
 };
 use tonic::Code;
 
@@ -19,6 +20,30 @@ async fn duplicates_are_skipped_replaced_or_reported_and_keep_nobody_else_out() 
     for rekey in engines.into_iter().flatten() {
         duplicates(&rekey).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_as_high_is_not_replaced() {
+    let rekey = with_tenant().await;
+    let roles = vec![rekey::proto::Role::Helpdesk.into()];
+    let permissions = vec!["users:import".to_owned()];
+    let tenant_id = "acme".to_owned();
+    let desk = CreateCallerRequest { tenant_id, permissions, roles, ..CreateCallerRequest::default() };
+    let desk = rekey.clients(&rekey.make_caller_as(desk).await);
+    for (user_id, rank) in [("low", 99), ("high", 100)] {
+        let [tenant_id, user_id] = ["acme", user_id].map(str::to_owned);
+        let username = format!("{user_id}@acme.example");
+        let made = CreateUserRequest { tenant_id, user_id, username, rank, ..CreateUserRequest::default() };
+        rekey.admin().users.create_user(made).await.unwrap();
+    }
+    let users = vec![user("low", BCRYPT), user("high", BCRYPT), user("new", BCRYPT)];
+    for dry_run in [true, false] {
+        let options = ImportOptions { dry_run, ..options(DuplicatePolicy::Replace) };
+        let report = import(&desk, options, vec![users.clone()]).await.unwrap();
+        assert_eq!(counts(&report[0]), (1, 1, 0, vec![(1, "RANK_TOO_LOW")]));
+    }
+    assert!(verifies(&rekey.admin(), "low", PASSWORD).await && !verifies(&rekey.admin(), "high", PASSWORD).await);
+    assert_eq!(get(&rekey.admin(), "low").await.unwrap().rank, 99);
 }
 
 async fn duplicates(rekey: &Rekey) {

@@ -159,6 +159,8 @@ pub(crate) fn call(caller: &str) -> Call {
         reaches_all: true,
         id: caller.to_owned(),
         permissions: vec![Permission::parse("*").unwrap()],
+        roles: Vec::new(),
+        rank: 1_000,
         own_permissions: Vec::new(),
         proof: Proof { kind: ProofKind::ApiToken, name: "test".to_owned(), expire_time: None, read_only: false },
     };

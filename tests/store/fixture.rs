@@ -100,6 +100,16 @@ impl Raw {
         self.number(&format!("SELECT count(*) FROM audit WHERE uid = '{uid}'")).await
     }
 
+    /// How a query would be done, in the engine's words.
+    pub(crate) async fn plan(&self, sql: &str) -> String {
+        let engine = self.0.get_database_backend();
+        let (explain, column) =
+            if engine == sea_orm::DbBackend::Sqlite { ("EXPLAIN QUERY PLAN", 3) } else { ("EXPLAIN", 0) };
+        let rows = self.0.query_all_raw(Statement::from_string(engine, format!("{explain} {sql}"))).await.unwrap();
+        let lines = rows.iter().map(|row| row.try_get_by_index::<String>(column).unwrap());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     async fn row(&self, sql: &str) -> sea_orm::QueryResult {
         let statement = Statement::from_string(self.0.get_database_backend(), sql);
         self.0.query_one_raw(statement).await.unwrap().unwrap()
@@ -133,6 +143,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         integration_policy: policy,
         jwt_issuers: Vec::new(),
         labels: Labels::new(),
+        permission_aliases: Vec::new(),
     };
     Tenant {
         uid: new_uid(),

@@ -8,7 +8,11 @@ use crate::{
         answer::answer,
         validate::{Fields, etag},
     },
-    domain::{Labels, Policy, SubjectState, Tenant, policy::Preset, tenant::Alias, tenant::JwtIssuer},
+    domain::{
+        Labels, Policy, SubjectState, Tenant,
+        policy::Preset,
+        tenant::{Alias, JwtIssuer, PermissionAlias},
+    },
     ops::{Ops, tenant::DeleteTenant},
     proto::{
         DeleteTenantRequest, DeleteTenantResponse, DisableTenantRequest, DisableTenantResponse, EnableTenantRequest,
@@ -26,6 +30,7 @@ const UPDATABLE: &[&str] = &[
     "integration_policy",
     "jwt_issuers",
     "labels",
+    "permission_aliases",
 ];
 
 /// The new values of what the mask names.
@@ -39,6 +44,7 @@ struct Changes {
     integration_policy: Option<Policy>,
     jwt_issuers: Option<Vec<JwtIssuer>>,
     labels: Option<Labels>,
+    permission_aliases: Option<Vec<PermissionAlias>>,
 }
 
 impl Changes {
@@ -57,6 +63,7 @@ impl Changes {
         put(&mut settings.integration_policy, self.integration_policy.as_ref());
         put(&mut settings.jwt_issuers, self.jwt_issuers.as_ref());
         put(&mut settings.labels, self.labels.as_ref());
+        put(&mut settings.permission_aliases, self.permission_aliases.as_ref());
     }
 }
 
@@ -95,6 +102,10 @@ pub(super) async fn update(
         }
         if mask.has("labels") {
             changes.labels = fields.labels("tenant.labels", tenant.labels);
+        }
+        if mask.has("permission_aliases") {
+            let path = "tenant.permission_aliases";
+            changes.permission_aliases = fields.permission_aliases(path, tenant.permission_aliases);
         }
         let Some(reference) = reference else { return Err(fields.error()) };
         fields.finish()?;

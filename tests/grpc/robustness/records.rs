@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fs};
 
 use rekey::proto::{
-    ChangePasswordRequest, CreateSigningKeyRequest, CreateTenantRequest, ResetPasswordRequest, RevokeApiTokenRequest,
+    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateTenantRequest, CreateUserRequest,
+    ExplainPermissionRequest, ListAuditRecordsRequest, ResetPasswordRequest, RevokeApiTokenRequest,
     RevokeSigningKeyRequest, Tenant, VerifyAuthenticationRequest, change_password_request,
     verify_authentication_request,
 };
@@ -197,6 +198,30 @@ async fn use_users(rekey: &Rekey, ledger: &mut Ledger) {
     let elsewhere = ledger.by(&actor, &reset, "user:ada", "failed TENANT_NOT_FOUND", elsewhere);
     let mut users = rekey.clients(&token).users;
     assert_eq!(users.reset_password(elsewhere).await.unwrap_err().code(), Code::NotFound);
+
+    // Who does not stand high enough, and who asks after others.
+    let high = CreateUserRequest { rank: 7, ..create_user("high", None) };
+    ok(rekey.admin().users.create_user(ledger.under(&create, "user:high", "succeeded", high)).await);
+    let low = ledger.by(&actor, &reset, "user:high", "denied RANK_TOO_LOW", reset_password("high", NEW_PASSWORD));
+    assert_eq!(users.reset_password(low).await.unwrap_err().code(), Code::PermissionDenied);
+    let explain = ExplainPermissionRequest {
+        tenant_id: TENANT.to_owned(),
+        caller_id: "ops".to_owned(),
+        method: "rekey.v1.UserService/GetUser".to_owned(),
+        user_id: String::new(),
+    };
+    let action = "CallerService/ExplainPermission";
+    let explain = ledger.by(&actor, action, "caller:ops", "denied PERMISSION_MISSING", explain);
+    let mut callers = rekey.clients(&token).callers;
+    assert_eq!(callers.explain_permission(explain).await.unwrap_err().code(), Code::PermissionDenied);
+    let give = CreateCallerRequest { permissions: vec!["*".to_owned()], ..create_caller("strong") };
+    let maker = rekey.make_caller(TENANT, &["callers:create", "audit:list"]).await;
+    let action = "CallerService/CreateCaller";
+    let give = ledger.by(&actor, action, "caller:strong", "denied PERMISSION_MISSING", give);
+    assert_eq!(rekey.clients(&maker).callers.create_caller(give).await.unwrap_err().code(), Code::PermissionDenied);
+    // Reading the record leaves none.
+    let list = ListAuditRecordsRequest { tenant_id: TENANT.to_owned(), ..ListAuditRecordsRequest::default() };
+    ok(rekey.clients(&maker).audit.list_audit_records(named("ledger-list", list)).await);
 }
 
 /// What acts on devices and integrations.
