@@ -1,6 +1,6 @@
 //! What fields must be like. Every violation of a request is collected before any is told.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
@@ -98,6 +98,11 @@ impl Fields {
             return Some(());
         }
         self.refuse(field, format!("must be {least} to {most} printing ASCII characters without spaces"))
+    }
+
+    /// What makes a repetition harmless.
+    pub(super) fn request_id(&mut self, value: &str) -> Option<()> {
+        self.printing("request_id", value, 1, 128)
     }
 
     /// An API key: 8 to 128 of `[A-Za-z0-9._~-]`.
@@ -212,7 +217,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn settings(&mut self, settings: HashMap<String, String>) -> Option<Settings> {
+    pub(super) fn settings(&mut self, settings: BTreeMap<String, String>) -> Option<Settings> {
         let before = self.0.len();
         if settings.len() > MAX_SETTINGS {
             self.refuse::<()>("settings", format!("must be at most {MAX_SETTINGS}"));
@@ -229,10 +234,6 @@ impl Fields {
                 self.refuse::<()>(format!("settings[{name}]"), rule);
             }
             kept.0.insert(name, value);
-        }
-        // The map had them in no order; whoever reads the violations should find one.
-        if let Some(new) = self.0.get_mut(before..) {
-            new.sort_by(|one, other| one.field.cmp(&other.field));
         }
         (self.0.len() == before).then_some(kept)
     }

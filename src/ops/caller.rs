@@ -3,7 +3,8 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Call, Ops, name_field, not_found,
+    Call, Ops, not_found,
+    repeat::named,
     secret::{new_secret, place},
 };
 use crate::{
@@ -91,8 +92,7 @@ impl Ops {
             };
             let detail = subject.attributes.permissions.join(" ");
             let record = call.record(self, target, Outcome::Succeeded, None, detail);
-            let stored = self.store.insert_subject(subject.clone(), Vec::new(), record).await;
-            stored.map_err(|error| name_field(error, &[("id", "caller_id")]))?;
+            self.insert_subject(call, subject.clone(), Vec::new(), record, &[("id", "caller_id")]).await?;
             Ok(CallerView { tenant_id: tenant.id, subject })
         })
         .await
@@ -128,7 +128,7 @@ impl Ops {
             };
             let detail = format!("token {id} {}", if made { "generated" } else { "given" });
             let changed = self.change(call, subject, None, &detail, plan).await;
-            changed.map_err(|error| name_field(error, &[("lookup_key", "token")]))?;
+            named(call, changed, &[("lookup_key", "token")])?;
             Ok((id, made.then_some(token)))
         })
         .await
@@ -168,7 +168,7 @@ impl Ops {
             };
             let detail = format!("signing key {api_key} {}", if made { "generated" } else { "given" });
             let changed = self.change(call, subject, None, &detail, plan).await;
-            changed.map_err(|error| name_field(error, &[("lookup_key", "api_key")]))?;
+            named(call, changed, &[("lookup_key", "api_key")])?;
             Ok((api_key, made.then(|| shared_key.secret().clone())))
         })
         .await

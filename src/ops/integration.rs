@@ -1,7 +1,7 @@
 //! Integrations: a third party's user name and password, and the settings it hands over.
 
 use super::{
-    Call, Ops, name_field, not_found,
+    Call, Ops, not_found,
     secret::{Settings, Source, in_force},
 };
 use crate::{
@@ -90,8 +90,8 @@ impl Ops {
                 secrets.push(self.keep_settings(&key, &subject, 1, now, &request.settings)?);
             }
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
-            let stored = self.store.insert_subject(subject.clone(), secrets, record).await;
-            stored.map_err(|error| name_field(error, &[("id", "integration_id"), ("login", "username")]))?;
+            let names = &[("id", "integration_id"), ("login", "username")];
+            self.insert_subject(call, subject.clone(), secrets, record, names).await?;
             let view = IntegrationView { tenant_id: tenant.id, subject, configured: !request.settings.0.is_empty() };
             Ok((view, Credentials { username, password, settings: request.settings }))
         })

@@ -8,12 +8,14 @@ pub mod authenticate;
 mod batch;
 pub mod bootstrap;
 pub mod caller;
+mod change;
 mod data_keys;
 pub mod device;
 pub mod import;
 pub mod integration;
 mod journal;
 mod limit;
+mod repeat;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -25,7 +27,13 @@ use std::{
     time::Instant,
 };
 
-use self::{attempt::Attempts, data_keys::DataKeys, journal::Journal, limit::Limits};
+use self::{
+    attempt::Attempts,
+    data_keys::DataKeys,
+    journal::Journal,
+    limit::Limits,
+    repeat::{Effect, Replies},
+};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
@@ -57,6 +65,7 @@ pub struct Ops {
     attempts: Attempts,
     lockouts: Lockouts,
     limits: Arc<Limits>,
+    replies: Replies,
 }
 
 impl fmt::Debug for Ops {
@@ -66,7 +75,7 @@ impl fmt::Debug for Ops {
 }
 
 /// One call that was let in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// By whom, and that they may.
     pub grant: Grant,
@@ -78,13 +87,15 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// In whose space it turned out to be.
     scope: OnceLock<Uid>,
+    /// When what it changes is written.
+    effect: Effect,
 }
 
 impl Call {
     /// A call that was let in.
     #[must_use]
     pub fn new(grant: Grant, action: &'static str, request_id: String) -> Self {
-        Self { grant, action, request_id, deadline: None, scope: OnceLock::new() }
+        Self { grant, action, request_id, deadline: None, scope: OnceLock::new(), effect: Effect::AtOnce }
     }
 
     /// Its turn among those who want something hashed.
@@ -95,6 +106,9 @@ impl Call {
     fn record(&self, ops: &Ops, target: Target, outcome: Outcome, reason: Option<Reason>, detail: String) -> Record {
         let time = ops.now();
         let caller = self.grant.caller();
+        if outcome == Outcome::Succeeded {
+            self.tells();
+        }
         Record {
             uid: ops.make_uid(time),
             tenant_uid: self.scope.get().unwrap_or(&caller.tenant_uid).clone(),
@@ -126,7 +140,8 @@ impl Ops {
         let lockouts = limits.lockouts();
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
         let limits = Arc::new(Limits::new(limits, &clock));
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
+        let replies = Replies::start(store.clone(), Arc::clone(&clock));
+        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits, replies }
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -193,8 +208,9 @@ impl Ops {
     async fn audited<T>(&self, call: &Call, target: Target, act: impl Future<Output = Result<T>>) -> Result<T> {
         let result = act.await;
         if let Err(error) = &result {
-            let outcome = if error.reason().is_denial() { Outcome::Denied } else { Outcome::Failed };
-            self.journal.write(call.record(self, target, outcome, Some(error.reason()), String::new())).await;
+            let detail = if call.validates() { "only validated" } else { "" };
+            let (outcome, reason) = (repeat::outcome(error), Some(error.reason()));
+            self.journal.write(call.record(self, target, outcome, reason, detail.to_owned())).await;
         }
         result
     }
@@ -210,18 +226,29 @@ impl Ops {
         plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
     ) -> Result<Subject> {
         check_etag(&subject, etag)?;
+        if call.waits() {
+            // Should another change come first, the call is decided anew from its beginning: so that is made unlikely.
+            subject = self.again(subject, etag).await?;
+            let changed = self.try_change(call, &subject, detail, &plan).await?;
+            call.redo();
+            return Ok(changed);
+        }
         for _ in 1..ATTEMPTS {
             match self.try_change(call, &subject, detail, &plan).await {
-                Err(error) if error.reason() == Reason::ConcurrentChange => {
-                    let reference = SubjectRef::Id(subject.id.clone());
-                    let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
-                    subject = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;
-                    check_etag(&subject, etag)?;
-                }
+                Err(error) if error.reason() == Reason::ConcurrentChange => subject = self.again(subject, etag).await?,
                 done => return done,
             }
         }
         self.try_change(call, &subject, detail, &plan).await
+    }
+
+    /// A subject as it is by now.
+    async fn again(&self, subject: Subject, etag: Option<&str>) -> Result<Subject> {
+        let reference = SubjectRef::Id(subject.id);
+        let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
+        let again = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;
+        check_etag(&again, etag)?;
+        Ok(again)
     }
 
     /// Changes a subject by a plan, once: aborted where another change came first.
@@ -238,7 +265,21 @@ impl Ops {
         let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
         let change =
             SubjectChange { subject_uid: subject.uid.clone(), expected_version: subject.version, login, secrets, time };
-        self.store.change_subject(change, record).await
+        if call.validates() {
+            let keys = change.secrets.iter().filter_map(|secret| match secret {
+                SecretChange::Replace(secret) => secret.slot.lookup_key(),
+                SecretChange::Revoke(_) => None,
+            });
+            self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
+        }
+        let changed = change.foresee(subject);
+        self.commit(
+            call,
+            record,
+            move |store, record| async move { store.change_subject(change, record).await.map(drop) },
+        )
+        .await?;
+        Ok(changed)
     }
 }
 

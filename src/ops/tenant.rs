@@ -1,6 +1,6 @@
 //! Tenants.
 
-use super::{Call, Ops, name_field};
+use super::{Call, Ops};
 use crate::{
     audit::{Outcome, Target},
     crypto::DataKey,
@@ -50,10 +50,7 @@ impl Ops {
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
             let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
-            let stored = self.store.insert_tenant(tenant.clone(), key, record).await;
-            stored.map_err(|error| {
-                name_field(error, &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")])
-            })?;
+            self.insert_tenant(call, tenant.clone(), key, record).await?;
             Ok(tenant)
         })
         .await

@@ -1,7 +1,7 @@
 //! Users and their passwords.
 
 use super::{
-    Call, Ops, SoftLock, name_field, not_found,
+    Call, Ops, SoftLock, not_found,
     secret::{Source, in_force, place},
 };
 use crate::{
@@ -104,7 +104,7 @@ impl Ops {
                 let context = context(&tenant, subject.login.as_deref());
                 let (password, made) = self.decide(&tenant.settings.user_policy, source, &context)?;
                 generated = made.then(|| password.clone());
-                let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
+                let verifier = self.hash(call, &tenant, password).await?;
                 let key = self.data_keys.primary(&tenant.uid).await?;
                 secrets.push(self.keep_verifier(&key, &subject, 1, now, &verifier)?);
             }
@@ -116,8 +116,7 @@ impl Ops {
             };
             let detail = if secrets.is_empty() { "without password" } else { "with password" };
             let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-            let stored = self.store.insert_subject(subject, secrets, record).await;
-            stored.map_err(|error| name_field(error, &[("id", "user_id"), ("login", "username")]))?;
+            self.insert_subject(call, subject, secrets, record, &[("id", "user_id"), ("login", "username")]).await?;
             Ok((view, generated))
         })
         .await
@@ -156,7 +155,7 @@ impl Ops {
             let was_locked = self.is_soft_locked(&subject).await?;
 
             let generated = made.then(|| password.clone());
-            let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
+            let verifier = self.hash(call, &tenant, password).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
@@ -165,7 +164,7 @@ impl Ops {
             let detail = if made { "generated" } else { "given" };
             let subject = self.change(call, subject, request.etag.as_deref(), detail, plan).await?;
             if was_locked {
-                self.record_soft_lock(call, KIND, &subject, "ends by a reset").await;
+                self.follow(call, self.soft_lock_record(call, KIND, &subject, "ends by a reset")).await;
             }
             let password_change_time = Some(subject.update_time);
             Ok((UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None }, generated))
@@ -214,7 +213,7 @@ impl Ops {
                 SubjectState::Locked => return Err(Error::new(Reason::SubjectLocked, "the user is locked")),
             }
 
-            let verifier = self.hasher.hash(call.turn(&tenant), new).await?;
+            let verifier = self.hash(call, &tenant, new).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
