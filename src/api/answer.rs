@@ -32,11 +32,12 @@ where
     };
     let mut request = request.into_inner();
     let request_id = request.request_id().map(mem::take).unwrap_or_default();
-    if request_id.is_empty() && !request.validate_only() {
-        return response(&call, handler(&call, request).await);
-    }
-    // Few come this way, and all would carry its size.
-    let answered = Box::pin(answer_with_care(&ops, &call, &request_id, request, handler)).await;
+    // What a handler's future holds is large, and would be moved about.
+    let answered = if request_id.is_empty() && !request.validate_only() {
+        Box::pin(handler(&call, request)).await
+    } else {
+        Box::pin(answer_with_care(&ops, &call, &request_id, request, handler)).await
+    };
     response(&call, answered)
 }
 
@@ -56,7 +57,7 @@ where
         return Err(fields.error());
     }
     if request.validate_only() {
-        let mut answer = handler(&call.validating(), request).await?;
+        let mut answer = Box::pin(handler(&call.validating(), request)).await?;
         answer.clear_secrets();
         return Ok(answer);
     }
@@ -69,7 +70,7 @@ where
             // The first one's too, so that both are the same.
             return A::decode(answer.as_slice()).map_err(Error::internal);
         }
-        let answer = handler.clone()(repeatable.call(), request.clone()).await;
+        let answer = Box::pin(handler.clone()(repeatable.call(), request.clone())).await;
         let answer = answer.map(|answer| Zeroizing::new(answer.encode_to_vec()));
         answered = ops.conclude(&mut repeatable, answer).await?;
     }

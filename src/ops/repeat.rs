@@ -204,7 +204,7 @@ impl Ops {
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let Some(mut pending) = call.pending() else {
-            return if call.validates() { Ok(()) } else { write(self.store.clone(), record).await };
+            return if call.validates() { Ok(()) } else { Box::pin(write(self.store.clone(), record)).await };
         };
         if pending.staged.is_some() {
             return Err(Error::internal("a call that changes two things"));
@@ -268,23 +268,26 @@ impl Ops {
         let Err((error, refused)) = self.write(key, staged, &answer).await else { return Ok(Some(answer)) };
         let again = *attempt < ATTEMPTS;
         *attempt += 1;
-        match error.reason() {
-            // Another replica was faster, or its answer's time was just over.
-            Reason::RequestIdReused => match self.earlier(key).await? {
+        let reason = error.reason();
+        if reason == Reason::RequestIdReused {
+            // Another replica was faster; or it was there, and its time is over by now.
+            return match self.earlier(key).await? {
                 None if again => Ok(None),
                 None => Err(error),
                 earlier => Ok(earlier),
-            },
-            Reason::ConcurrentChange if redo && again => Ok(None),
-            // Where the answer is there, so is the change.
-            Reason::OutcomeUnknown => self.earlier_or(key, error).await.map(Some),
-            _ => {
-                if let Some(record) = refused {
-                    self.journal.write(record).await;
-                }
-                Err(error)
-            }
+            };
         }
+        if reason == Reason::ConcurrentChange && redo && again {
+            return Ok(None);
+        }
+        if reason == Reason::OutcomeUnknown {
+            // Where the answer is there, so is the change.
+            return self.earlier_or(key, error).await.map(Some);
+        }
+        if let Some(record) = refused {
+            self.journal.write(record).await;
+        }
+        Err(error)
     }
 
     /// Writes a change together with its answer; where that fails, the record of it.

@@ -50,7 +50,7 @@ impl Ops {
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
             let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
-            self.insert_tenant(call, tenant.clone(), key, record).await?;
+            Box::pin(self.insert_tenant(call, tenant.clone(), key, record)).await?;
             Ok(tenant)
         })
         .await

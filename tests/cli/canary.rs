@@ -155,9 +155,9 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
     };
     let given = create("user", create_user_request::SecretSource::Password(first.clone()));
     users.create_user(with_token(admin, given)).await.unwrap();
-    let mut generated = create("made", create_user_request::SecretSource::Generate(GenerateSecret::default()));
+    let generated = create("made", create_user_request::SecretSource::Generate(GenerateSecret::default()));
     // With an id, as below, its answer is kept: sealed.
-    generated.request_id = "create".to_owned();
+    let generated = CreateUserRequest { request_id: "create".to_owned(), ..generated };
     canaries.keep(&users.create_user(with_token(admin, generated)).await.unwrap().into_inner().generated_password);
 
     let change = |current: &str, new: &str| ChangePasswordRequest {

@@ -54,7 +54,7 @@ async fn nothing_that_is_only_validated_changes_a_row_or_shows_a_secret() {
         furnish(&rekey, &tenant).await;
         let mut message = request(&rekey, &method, &tenant).await;
         message.set_field_by_name("validate_only", Value::Bool(true));
-        message.set_field_by_name("request_id", Value::String("not kept".to_owned()));
+        message.set_field_by_name("request_id", Value::String("not-kept".to_owned()));
         requests.push((method, message));
     }
     // What is written behind is written then.
