@@ -1,7 +1,8 @@
 //! The use cases, one file per noun. Each reads as a paragraph: tenant, policy, hash or seal, then one change that
 //! commits with its audit record.
 //!
-//! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
+//! Nothing is hashed inside a transaction, and no act goes without a [`Grant`]. What changes something is written by
+//! `Ops::commit` alone, which knows of repetitions and of requests that are only validated (see `repeat`).
 
 mod attempt;
 pub mod authenticate;
@@ -106,9 +107,6 @@ impl Call {
     fn record(&self, ops: &Ops, target: Target, outcome: Outcome, reason: Option<Reason>, detail: String) -> Record {
         let time = ops.now();
         let caller = self.grant.caller();
-        if outcome == Outcome::Succeeded {
-            self.tells();
-        }
         Record {
             uid: ops.make_uid(time),
             tenant_uid: self.scope.get().unwrap_or(&caller.tenant_uid).clone(),
@@ -229,9 +227,7 @@ impl Ops {
         if call.waits() {
             // Should another change come first, the call is decided anew from its beginning: so that is made unlikely.
             subject = self.again(subject, etag).await?;
-            let changed = self.try_change(call, &subject, detail, &plan).await?;
-            call.redo();
-            return Ok(changed);
+            return self.try_change(call, &subject, detail, &plan).await;
         }
         for _ in 1..ATTEMPTS {
             match self.try_change(call, &subject, detail, &plan).await {

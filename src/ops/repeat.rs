@@ -15,6 +15,8 @@
 //! first one's answer. Why a crash or a lost connection leaves no half: there is one transaction. A failed call wrote no
 //! answer, so that its repetition is tried anew.
 //!
+//! Where another change came first, the whole call is decided anew, unless it says [`Call::once`].
+//!
 //! So nothing may tell of a change before `commit`'s future for it has run: what must follow a change (an invalidated
 //! cache) belongs into the future, a record that follows it goes through [`Ops::follow`].
 //!
@@ -69,16 +71,14 @@ pub(super) enum Effect {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     staged: Option<Staged>,
-    /// Whether it told of a success, which only a change is.
-    told: bool,
+    /// Whether it must not be decided anew where another change comes first.
+    once: bool,
 }
 
 /// A change that waits for its answer.
 struct Staged {
     record: Record,
     write: Box<dyn FnOnce(Store, Record) -> Writing + Send>,
-    /// Whether the call is to be decided anew where another change comes first.
-    redo: bool,
     names: Names,
     /// What is recorded after it.
     after: Vec<Record>,
@@ -107,18 +107,11 @@ impl Call {
         matches!(self.effect, Effect::Nothing)
     }
 
-    /// Notes that a success is told of.
-    pub(super) fn tells(&self) {
+    /// Keeps a call that waits for its answer from being decided anew where another change comes first.
+    pub(super) fn once(&self) {
         if let Some(mut pending) = self.pending() {
-            pending.told = true;
+            pending.once = true;
         }
-    }
-
-    /// Lets a change that waits for its answer be decided anew where another comes first; false where it does not wait.
-    pub(super) fn redo(&self) -> bool {
-        let pending = self.pending();
-        let staged = pending.and_then(|mut pending| pending.staged.as_mut().map(|staged| staged.redo = true));
-        staged.is_some()
     }
 
     /// Whether its changes wait for their answers.
@@ -210,7 +203,7 @@ impl Ops {
             return Err(Error::internal("a call that changes two things"));
         }
         let write = Box::new(move |store, record| Box::pin(write(store, record)) as Writing);
-        pending.staged = Some(Staged { record, write, redo: false, names: &[], after: Vec::new() });
+        pending.staged = Some(Staged { record, write, names: &[], after: Vec::new() });
         Ok(())
     }
 
@@ -262,9 +255,7 @@ impl Ops {
             // It may have failed because another replica has just done the same.
             Err(error) => return self.earlier_or(key, error).await.map(Some),
         };
-        let Pending { staged, told } = call.pending().map(|mut pending| mem::take(&mut *pending)).unwrap_or_default();
-        debug_assert!(staged.is_some() || !told, "{} changes something without Ops::commit", call.action);
-        let redo = staged.as_ref().is_some_and(|staged| staged.redo);
+        let Pending { staged, once } = call.pending().map(|mut pending| mem::take(&mut *pending)).unwrap_or_default();
         let Err((error, refused)) = self.write(key, staged, &answer).await else { return Ok(Some(answer)) };
         let again = *attempt < ATTEMPTS;
         *attempt += 1;
@@ -277,7 +268,7 @@ impl Ops {
                 earlier => Ok(earlier),
             };
         }
-        if reason == Reason::ConcurrentChange && redo && again {
+        if reason == Reason::ConcurrentChange && !once && again {
             return Ok(None);
         }
         if reason == Reason::OutcomeUnknown {
@@ -294,7 +285,7 @@ impl Ops {
     async fn write(&self, key: &Key<'_>, staged: Option<Staged>, answer: &[u8]) -> Result<(), (Error, Option<Record>)> {
         let store = self.answering(key, answer).await.map_err(|error| (error, None))?;
         // Nothing changed, but the answer stays the same.
-        let Some(Staged { record, write, names, after, redo: _ }) = staged else {
+        let Some(Staged { record, write, names, after }) = staged else {
             return store.keep_reply().await.map_err(|error| (error, None));
         };
         let mut refused = record.clone();

@@ -220,6 +220,7 @@ impl Ops {
                 Ok((None, vec![SecretChange::Replace(secret)]))
             };
             // Once only: the proof was of the password that was in force then.
+            call.once();
             let subject = self.try_change(call, &subject, "by its owner", plan).await?;
             let password_change_time = Some(subject.update_time);
             Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None })

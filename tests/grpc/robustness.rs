@@ -42,6 +42,7 @@ on_both_engines! {
     repeat::of_fifty_at_once_one_is_done_and_all_get_its_answer,
     repeat::an_id_is_for_one_request_of_one_caller,
     repeat::an_answer_is_given_again_after_a_restart_until_its_time_is_over,
+    repeat::what_was_given_up_is_done_once_when_it_is_asked_for_again,
     repeat::what_changed_by_another_meanwhile_is_decided_anew,
     records::without_its_record_nothing_is_changed_or_shown,
     records::every_act_leaves_one_record_and_no_secret,

@@ -217,8 +217,14 @@ pub(super) async fn what_changed_by_another_meanwhile_is_decided_anew(rekey: Rek
 }
 
 #[tokio::test]
-async fn who_changed_his_password_is_told_so_again() {
-    let rekey = Rekey::start().await;
+async fn who_changed_his_password_is_told_so_again_without_a_hash() {
+    let rekey = Rekey::start_with(|options| options.metrics = Some(([127, 0, 0, 1], 0).into())).await;
+    let hashes = async || {
+        let page = reqwest::get(format!("http://{}/metrics", rekey.metrics().unwrap())).await.unwrap().text().await;
+        let page = page.unwrap();
+        let line = page.lines().find(|line| line.starts_with(r#"rekey_hashing_jobs_total{outcome="done"}"#));
+        line.unwrap().to_owned()
+    };
     let mut clients = populate(&rekey).await;
     let change = ChangePasswordRequest {
         tenant_id: TENANT.to_owned(),
@@ -229,16 +235,42 @@ async fn who_changed_his_password_is_told_so_again() {
         ..Default::default()
     };
     let first = clients.users.change_password(change.clone()).await.unwrap().into_inner();
+    let before = hashes().await;
     // What was current no longer is, and nobody minds, however often.
     for _ in 0..8 {
         assert_eq!(clients.users.change_password(change.clone()).await.unwrap().into_inner(), first);
     }
+    assert_eq!(hashes().await, before);
     let found = clients.users.get_user(get_user("ada")).await.unwrap().into_inner().user.unwrap();
     assert_eq!(Some(&found), first.user.as_ref());
     assert_eq!(found.soft_lock, None);
     let anew = ChangePasswordRequest { request_id: "other".to_owned(), ..change };
     let refused = clients.users.change_password(anew).await.unwrap_err();
     assert_eq!(reason(&refused), "CURRENT_PASSWORD_MISMATCH");
+}
+
+pub(super) async fn what_was_given_up_is_done_once_when_it_is_asked_for_again(rekey: Rekey) {
+    populate(&rekey).await;
+    let raw = Raw::open(&rekey.options).await;
+    let token = rekey.admin_token.as_str();
+    for number in 0_u32..60 {
+        let request = reset_device(&format!("r{number}"));
+        let given_up = async {
+            for _ in 0..number * 17 % 211 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let first = tokio::select! {
+            biased;
+            answer = send(rekey.channel(), token, RESET_DEVICE, &request) => Some(answer.unwrap()),
+            () = given_up => None,
+        };
+        let again = send(rekey.channel(), token, RESET_DEVICE, &request).await.unwrap();
+        assert!(first.is_none_or(|first| first == again), "r{number}");
+        assert_eq!(send(rekey.channel(), token, RESET_DEVICE, &request).await.unwrap(), again, "r{number}");
+    }
+    assert_eq!(done(&raw, RESET_DEVICE).await, 60);
+    assert_eq!(raw.number("SELECT version FROM subject WHERE external_id = 'd1'").await, 61);
 }
 
 #[tokio::test]

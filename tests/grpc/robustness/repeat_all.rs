@@ -58,12 +58,21 @@ async fn every_mutation_is_done_once_for_its_id_and_answered_alike() {
         let send = async |metadata, message: &DynamicMessage| {
             call(rekey.channel(), &method.path, metadata, message.encode_to_vec()).await
         };
-        let first = match send(&admin, &message).await {
-            // Described, and not made yet.
-            Err(status) if status.code() == Code::Unimplemented => continue,
-            first => first.unwrap_or_else(|status| panic!("{}: {status:?}", method.path)),
-        };
         let action = method.path.trim_start_matches("/rekey.v1.");
+
+        // Where the answer cannot be kept, nothing is done.
+        let state = raw.state().await;
+        raw.run("CREATE TRIGGER forbid BEFORE INSERT ON reply BEGIN SELECT RAISE(ABORT, 'forbidden'); END").await;
+        let refused = send(&admin, &message).await.unwrap_err();
+        raw.run("DROP TRIGGER forbid").await;
+        // Described, and not made yet.
+        if refused.code() == Code::Unimplemented {
+            continue;
+        }
+        assert_eq!(refused.code(), Code::Internal, "{action}: {refused:?}");
+        assert_eq!(raw.state().await, state, "{action} is done without Ops::commit");
+
+        let first = send(&admin, &message).await.unwrap_or_else(|status| panic!("{action}: {status:?}"));
         let done = format!("SELECT count(*) FROM audit WHERE action LIKE '{action}%' AND outcome = 'succeeded'");
         let (before, state) = (raw.number(&done).await, raw.state().await);
         assert!(before > 0, "{action} was not recorded");
