@@ -1,5 +1,6 @@
 //! Compiles `proto/` without `protoc`: the prost and tonic code, the descriptor set that reflection, JSON and the
-//! permission table read, and a `Debug` that leaves out every field marked `debug_redact`.
+//! permission table read, a `Debug` that leaves out every field marked `debug_redact`, and what the API's wrapper reads
+//! of every request and takes out of an answer.
 
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
@@ -26,12 +27,72 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let redacted = Redacted::find(&pool);
     fs::write(out.join("redacted_debug.rs"), redacted.implementations())?;
 
+    fs::write(out.join("messages.rs"), requests(&pool) + &answers(&pool))?;
+
     let mut config = tonic_prost_build::Config::new();
+    // In the order of their keys, so that a message has one encoding: repetitions are known and answered by it.
+    config.btree_map([format!(".{PACKAGE}")]);
     config.skip_debug(redacted.paths());
     tonic_prost_build::configure()
         .codec_path("crate::proto::codec::StrictCodec")
         .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
+}
+
+fn ours(pool: &DescriptorPool) -> impl Iterator<Item = MessageDescriptor> {
+    pool.all_messages().filter(|message| message.package_name() == PACKAGE && !message.is_map_entry())
+}
+
+/// `Asked` for every request.
+fn requests(pool: &DescriptorPool) -> String {
+    let mut code = String::new();
+    for message in ours(pool).filter(|message| message.name().ends_with("Request")) {
+        let has = |name| message.get_field_by_name(name).is_some();
+        let request_id = if has("request_id") { "Some(&mut self.request_id)" } else { "None" };
+        let validate_only = if has("validate_only") { "self.validate_only" } else { "false" };
+        let _ = writeln!(
+            code,
+            "impl super::Asked for {} {{ \
+             fn request_id(&mut self) -> Option<&mut String> {{ {request_id} }} \
+             fn validate_only(&self) -> bool {{ {validate_only} }} }}",
+            message.name()
+        );
+    }
+    code
+}
+
+/// `Answered` for every answer, and for what in one holds a secret.
+fn answers(pool: &DescriptorPool) -> String {
+    let mut messages: Vec<_> = ours(pool).filter(|message| message.name().ends_with("Response")).collect();
+    let mut code = String::new();
+    let mut next = 0;
+    while let Some(message) = messages.get(next).cloned() {
+        next += 1;
+        let mut body = String::new();
+        for field in message.fields() {
+            let (name, kind) = (field.name(), field.kind());
+            let inner = kind.as_message().filter(|inner| holds_secret(inner));
+            let secret = is_redacted(&field);
+            assert!(!in_oneof(&field) || inner.is_none() && !secret, "{}: a secret in a oneof", field.full_name());
+            if secret {
+                let _ = write!(body, "self.{name} = ::core::default::Default::default();");
+            } else if let Some(inner) = inner {
+                // A list and an `Option` are walked over alike.
+                let _ = write!(body, "self.{name}.iter_mut().for_each(super::Answered::clear_secrets);");
+                if !messages.contains(inner) {
+                    messages.push(inner.clone());
+                }
+            }
+        }
+        let name = message.name();
+        let _ = writeln!(code, "impl super::Answered for {name} {{ fn clear_secrets(&mut self) {{ {body} }} }}");
+    }
+    code
+}
+
+/// Whether a message, or one in it, has a field marked `debug_redact`.
+fn holds_secret(message: &MessageDescriptor) -> bool {
+    message.fields().any(|field| is_redacted(&field) || field.kind().as_message().is_some_and(holds_secret))
 }
 
 /// The messages that hold a field marked `debug_redact`, and their oneofs.
@@ -42,9 +103,7 @@ struct Redacted {
 
 impl Redacted {
     fn find(pool: &DescriptorPool) -> Self {
-        let ours =
-            || pool.all_messages().filter(|message| message.package_name() == PACKAGE && !message.is_map_entry());
-        let messages: Vec<_> = ours().filter(|message| message.fields().any(|field| is_redacted(&field))).collect();
+        let messages: Vec<_> = ours(pool).filter(|message| message.fields().any(|field| is_redacted(&field))).collect();
         // To skip a message's Debug is, for prost, to skip that of its oneofs too.
         let oneofs = messages.iter().flat_map(|message| message.oneofs().collect::<Vec<_>>());
         let oneofs = oneofs.filter(|oneof| !oneof.is_synthetic()).collect();

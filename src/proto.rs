@@ -12,6 +12,20 @@ use prost_reflect::DescriptorPool;
 pub use codec::BytesCodec;
 pub use generated::*;
 
+/// What every request may bring besides its content.
+pub trait Asked {
+    /// Its `request_id`, where its method has one.
+    fn request_id(&mut self) -> Option<&mut String>;
+    /// Its `validate_only`.
+    fn validate_only(&self) -> bool;
+}
+
+/// An answer.
+pub trait Answered {
+    /// Empties every field marked `debug_redact`, in it and in what it holds.
+    fn clear_secrets(&mut self);
+}
+
 /// The encoded `FileDescriptorSet` of everything under `proto/`, comments included.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
@@ -32,4 +46,5 @@ mod generated {
 
     const REDACTED: &str = "[redacted]";
     include!(concat!(env!("OUT_DIR"), "/redacted_debug.rs"));
+    include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 }

@@ -17,6 +17,8 @@ mod failure;
 mod fixture;
 #[path = "store/listing.rs"]
 mod listing;
+#[path = "store/reply.rs"]
+mod reply;
 #[path = "store/sqlite_file.rs"]
 mod sqlite_file;
 
@@ -71,6 +73,10 @@ on_both_engines! {
     concurrency::two_that_migrate_at_once_apply_each_step_once,
     concurrency::an_older_program_is_not_disturbed_by_newer_steps,
     cancellation::a_caller_that_goes_away_leaves_all_or_nothing,
+    reply::an_answer_is_kept_with_its_change_or_neither_is,
+    reply::an_answer_is_kept_once_until_its_time_is_over,
+    reply::of_fifty_with_one_request_id_one_is_done,
+    reply::answers_whose_time_is_over_are_deleted,
     failure::a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable,
     failure::what_is_not_migrated_is_unavailable,
     failure::a_row_that_cannot_be_read_is_named_without_its_content,

@@ -69,7 +69,7 @@ impl<S> Layer<S> for GateLayer {
     }
 }
 
-/// Lets calls in, with their [`Call`] in the request's extensions, or answers in the handler's stead.
+/// Lets calls in, with their [`Call`] and the use cases in the request's extensions, or answers in the handler's stead.
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
     ops: Ops,
@@ -116,6 +116,7 @@ where
             match let_in(&ops, request.headers(), rule, &request_id).await {
                 Ok(call) => {
                     request.extensions_mut().insert(Arc::new(call));
+                    request.extensions_mut().insert(ops);
                     inner.oneshot(request).await
                 }
                 Err(refused) => {

@@ -8,7 +8,12 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
-use super::{answer::answer, error, user::MAX_USERNAME, validate::Fields};
+use super::{
+    answer::{answer, answer_stream},
+    error,
+    user::MAX_USERNAME,
+    validate::Fields,
+};
 use crate::{
     domain::{Error, Result},
     ops::{
@@ -35,7 +40,7 @@ pub(super) async fn import_users(
     request: Request<Streaming<ImportUsersRequest>>,
 ) -> Result<Response<Answers>, Status> {
     let call = request.extensions().get::<Arc<Call>>().cloned();
-    answer(request, async |let_in, mut messages| {
+    answer_stream(request, async |let_in, mut messages| {
         let content = next(&mut messages).await?;
         let Some(Content::Options(options)) = content else {
             return Err(Fields::of("options", "must be the first message"));

@@ -1,6 +1,7 @@
 //! The gRPC face: decode, call `ops`, encode. One error table, one table of rules, one ordered list of layers.
 //!
 //! To add an RPC: its proto with `rule` and `google.api.http`, a use case in `ops`, a method here in the file of its noun.
+//! One that changes something has `request_id`, and nothing to do for it: `answer` and `Ops::commit` do.
 
 mod answer;
 mod audit;

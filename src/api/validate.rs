@@ -1,6 +1,6 @@
 //! What fields must be like. Every violation of a request is collected before any is told.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
@@ -90,7 +90,7 @@ impl Fields {
     }
 
     /// Names and values for whoever keeps a thing.
-    pub(super) fn labels(&mut self, field: &str, labels: HashMap<String, String>) -> Option<Labels> {
+    pub(super) fn labels(&mut self, field: &str, labels: BTreeMap<String, String>) -> Option<Labels> {
         let before = self.0.len();
         if labels.len() > MAX_LABELS {
             self.refuse::<()>(field, format!("must be at most {MAX_LABELS}"));
@@ -109,7 +109,6 @@ impl Fields {
         (self.0.len() == before).then_some(labels)
     }
 
-    /// How high a user or caller stands.
     /// A device's user name: 1 to 64 letters, digits and `-`.
     pub(super) fn user_name(&mut self, value: String) -> Option<String> {
         self.user_name_in("", value)
@@ -130,6 +129,11 @@ impl Fields {
             return Some(());
         }
         self.refuse(field, format!("must be {least} to {most} printing ASCII characters without spaces"))
+    }
+
+    /// What makes a repetition harmless.
+    pub(super) fn request_id(&mut self, value: &str) -> Option<()> {
+        self.printing("request_id", value, 1, 128)
     }
 
     /// An API key: 8 to 128 of `[A-Za-z0-9._~-]`.
@@ -228,7 +232,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn settings(&mut self, settings: HashMap<String, String>) -> Option<Settings> {
+    pub(super) fn settings(&mut self, settings: BTreeMap<String, String>) -> Option<Settings> {
         let before = self.0.len();
         if settings.len() > MAX_SETTINGS {
             self.refuse::<()>("settings", format!("must be at most {MAX_SETTINGS}"));
@@ -245,10 +249,6 @@ impl Fields {
                 self.refuse::<()>(format!("settings[{name}]"), rule);
             }
             kept.0.insert(name, value);
-        }
-        // The map had them in no order; whoever reads the violations should find one.
-        if let Some(new) = self.0.get_mut(before..) {
-            new.sort_by(|one, other| one.field.cmp(&other.field));
         }
         (self.0.len() == before).then_some(kept)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::aead::{AeadKey, encode_parts};
-use crate::domain::{Entropy, Result, Slot, Uid};
+use crate::domain::{Entropy, Result, Slot, Timestamp, Uid};
 
 /// Where a ciphertext belongs. Moved to another row, slot, version or tenant, it does not open.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,21 @@ pub struct Place<'a> {
     pub slot: &'a Slot,
     /// Which version of it.
     pub version: i64,
+}
+
+/// Where an earlier answer belongs. Given to another caller, request or time, it does not open.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyPlace<'a> {
+    /// The tenant of whom it was given to.
+    pub tenant: &'a Uid,
+    /// Whom it was given to.
+    pub caller: &'a str,
+    /// The id of the request it answered.
+    pub request_id: &'a str,
+    /// The keyed digest of that request.
+    pub digest: &'a [u8],
+    /// Until when it is given again.
+    pub expire_time: Timestamp,
 }
 
 /// A tenant's key, in clear; wiped on drop.
@@ -63,6 +78,34 @@ impl DataKey {
     /// Internal, where it was altered, moved or sealed by another key.
     pub fn open(&self, place: Place<'_>, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         self.key.open(&self.associated(place), ciphertext)
+    }
+
+    /// Encrypts an answer, to be given again.
+    ///
+    /// # Errors
+    /// Internal, where the provider fails.
+    pub fn seal_reply(&self, place: ReplyPlace<'_>, answer: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>> {
+        self.key.seal(&self.associated_with_reply(place), answer, entropy)
+    }
+
+    /// Decrypts an answer that was sealed for this place.
+    ///
+    /// # Errors
+    /// Internal, where it was altered, moved or sealed by another key.
+    pub fn open_reply(&self, place: ReplyPlace<'_>, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        self.key.open(&self.associated_with_reply(place), ciphertext)
+    }
+
+    fn associated_with_reply(&self, place: ReplyPlace<'_>) -> Vec<u8> {
+        encode_parts(&[
+            b"rekey reply",
+            place.tenant.as_str().as_bytes(),
+            place.caller.as_bytes(),
+            place.request_id.as_bytes(),
+            place.digest,
+            &place.expire_time.micros().to_be_bytes(),
+            self.id.as_str().as_bytes(),
+        ])
     }
 
     fn associated(&self, place: Place<'_>) -> Vec<u8> {
@@ -117,6 +160,32 @@ mod tests {
         ];
         for place in elsewhere {
             assert_eq!(key(1).open(place, &sealed).unwrap_err().reason(), Reason::Internal, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_opens_in_its_own_place_only() {
+        let (tenant, other) = (uid("tenant"), uid("other"));
+        let expire_time = Timestamp::from_micros(7);
+        let place = ReplyPlace { tenant: &tenant, caller: "a", request_id: "b", digest: b"c", expire_time };
+        let sealed = key(1).seal_reply(place, b"answer", &SeededEntropy::new(2)).unwrap();
+        assert_eq!(*key(1).open_reply(place, &sealed).unwrap(), b"answer");
+        assert!(key(2).open_reply(place, &sealed).is_err());
+        let elsewhere = [
+            ReplyPlace { tenant: &other, ..place },
+            ReplyPlace { caller: "b", ..place },
+            ReplyPlace { request_id: "a", ..place },
+            ReplyPlace { caller: "", request_id: "ab", ..place },
+            ReplyPlace { digest: b"d", ..place },
+            ReplyPlace { expire_time: Timestamp::from_micros(8), ..place },
+        ];
+        for place in elsewhere {
+            assert_eq!(key(1).open_reply(place, &sealed).unwrap_err().reason(), Reason::Internal, "{place:?}");
+        }
+        for bit in 0..sealed.len() * 8 {
+            let mut altered = sealed.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(key(1).open_reply(place, &altered).is_err(), "bit {bit}");
         }
     }
 

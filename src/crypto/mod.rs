@@ -14,7 +14,7 @@ pub mod signature;
 pub mod token;
 
 pub use entropy::SystemEntropy;
-pub use envelope::{DataKey, Place};
+pub use envelope::{DataKey, Place, ReplyPlace};
 pub use hasher::{Hasher, HasherOptions, Load, TakenOver, Turn, Verdict, Verifier};
 pub use keyring::{Keyring, KeyringError};
 pub use sealed::same_password;

@@ -5,8 +5,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     Call, Gift, Ops,
     lifecycle::Kept,
-    name_field, not_found,
+    not_found,
     reach::{may_equip, outranks},
+    repeat::named,
     secret::{new_secret, place},
 };
 use crate::{
@@ -108,8 +109,7 @@ impl Ops {
             given.extend((attributes.rank > 0).then(|| format!("rank:{}", attributes.rank)));
             let detail = given.join(" ");
             let record = call.record(self, target, Outcome::Succeeded, None, detail);
-            let stored = self.store.insert_subject(subject.clone(), Vec::new(), record).await;
-            stored.map_err(|error| name_field(error, &[("id", "caller_id")]))?;
+            self.insert_subject(call, subject.clone(), Vec::new(), record, &[("id", "caller_id")]).await?;
             Ok(CallerView { tenant_id: tenant.id, subject })
         })
         .await
@@ -147,7 +147,7 @@ impl Ops {
             };
             let detail = format!("token {id} {}", if made { "generated" } else { "given" });
             let changed = self.change(call, subject, request.etag.as_deref(), &detail, plan).await;
-            changed.map_err(|error| name_field(error, &[("lookup_key", "token")]))?;
+            named(call, changed, &[("lookup_key", "token")])?;
             Ok((id, made.then_some(token)))
         })
         .await
@@ -189,7 +189,7 @@ impl Ops {
             };
             let detail = format!("signing key {api_key} {}", if made { "generated" } else { "given" });
             let changed = self.change(call, subject, request.etag.as_deref(), &detail, plan).await;
-            changed.map_err(|error| name_field(error, &[("lookup_key", "api_key")]))?;
+            named(call, changed, &[("lookup_key", "api_key")])?;
             Ok((api_key, made.then(|| shared_key.secret().clone())))
         })
         .await

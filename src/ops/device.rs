@@ -3,7 +3,8 @@
 use super::{
     Call, Ops, SoftLock,
     lifecycle::{Kept, Named},
-    name_field, not_found,
+    not_found,
+    repeat::named,
     secret::Source,
 };
 use crate::{
@@ -98,8 +99,8 @@ impl Ops {
             let key = self.data_keys.primary(&tenant.uid).await?;
             let secret = self.keep_password(&key, &subject, 1, now, &password)?;
             let record = call.record(self, target, Ending::Succeeded, None, String::new());
-            let stored = self.store.insert_subject(subject.clone(), vec![secret], record).await;
-            stored.map_err(|error| name_field(error, &[("id", "device_id"), ("login", "user_name")]))?;
+            let names = &[("id", "device_id"), ("login", "user_name")];
+            self.insert_subject(call, subject.clone(), vec![secret], record, names).await?;
             Ok((DeviceView { tenant_id: tenant.id, subject, soft_lock: None }, password))
         })
         .await
@@ -170,9 +171,9 @@ impl Ops {
             } else {
                 self.change(call, subject, request.etag.as_deref(), detail, plan).await
             };
-            let subject = changed.map_err(|error| name_field(error, &[("login", "user_name")]))?;
+            let subject = named(call, changed, &[("login", "user_name")])?;
             if was_locked {
-                self.record_soft_lock(call, KIND, &subject, "ends by a reset").await;
+                self.follow(call, self.soft_lock_record(call, KIND, &subject, "ends by a reset")).await;
             }
             Ok((DeviceView { tenant_id: tenant.id, subject, soft_lock: None }, shown))
         })

@@ -3,7 +3,8 @@
 use super::{
     Call, Ops, Plan,
     lifecycle::{Kept, Named},
-    name_field, not_found,
+    not_found,
+    repeat::named,
     secret::{Settings, Source, in_force},
 };
 use crate::{
@@ -107,8 +108,8 @@ impl Ops {
                 secrets.push(self.keep_settings(&key, &subject, 1, now, &request.settings)?);
             }
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
-            let stored = self.store.insert_subject(subject.clone(), secrets, record).await;
-            stored.map_err(|error| name_field(error, &[("id", "integration_id"), ("login", "username")]))?;
+            let names = &[("id", "integration_id"), ("login", "username")];
+            self.insert_subject(call, subject.clone(), secrets, record, names).await?;
             let view = IntegrationView { tenant_id: tenant.id, subject, configured: !request.settings.0.is_empty() };
             Ok((view, Credentials { username, password, settings: request.settings }))
         })
@@ -178,7 +179,7 @@ impl Ops {
                 Some(_) => self.try_change_by(call, &subject, &format!("{detail}, credentials shown"), plan).await,
                 None => self.change_by(call, subject, request.etag.as_deref(), &detail, plan).await,
             };
-            let subject = changed.map_err(|error| name_field(error, &[("login", "username")]))?;
+            let subject = named(call, changed, &[("login", "username")])?;
             let username = subject.login.clone().unwrap_or_default();
             let configured = match &request.settings {
                 Some(settings) => !settings.0.is_empty(),

@@ -1,8 +1,9 @@
 //! What all kinds of subject go through alike: they are read, changed, locked, disabled and deleted.
 
 use super::{
-    ATTEMPTS, Call, Gift, Ops, Plan, check_etag, name_field, not_found,
+    ATTEMPTS, Call, Gift, Ops, Plan, check_etag, not_found,
     reach::{may_rank_user, outranks},
+    repeat::named,
 };
 use crate::{
     audit::{Outcome, Target},
@@ -98,7 +99,7 @@ impl Ops {
     pub async fn get_subject(&self, call: &Call, named: &Named) -> Result<Kept> {
         named.check_about(call)?;
         let tenant = self.tenant_in_any_state(call, &named.tenant).await?;
-        let (subject, secrets) = self.named(&tenant, named).await?;
+        let (subject, secrets) = self.find_named(&tenant, named).await?;
         Ok(Kept { tenant_id: tenant.id, subject, secrets, time: self.now() })
     }
 
@@ -113,7 +114,7 @@ impl Ops {
             let tenant = self.tenant(call, &named.tenant).await?;
             let mut attempt = 1;
             loop {
-                let (subject, secrets) = self.named(&tenant, named).await?;
+                let (subject, secrets) = self.find_named(&tenant, named).await?;
                 match self.try_update(call, &tenant, subject, changes).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => return Ok(Kept { tenant_id: tenant.id, subject: done?, secrets, time: self.now() }),
@@ -134,7 +135,7 @@ impl Ops {
             let tenant = self.tenant(call, &named.tenant).await?;
             let mut attempt = 1;
             loop {
-                let (subject, secrets) = self.named(&tenant, named).await?;
+                let (subject, secrets) = self.find_named(&tenant, named).await?;
                 match self.try_set_state(call, &tenant, subject, transition).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => return Ok(Kept { tenant_id: tenant.id, subject: done?, secrets, time: self.now() }),
@@ -155,7 +156,7 @@ impl Ops {
             let tenant = self.tenant(call, &named.tenant).await?;
             let mut attempt = 1;
             loop {
-                let subject = match self.named(&tenant, named).await {
+                let subject = match self.find_named(&tenant, named).await {
                     Err(error) if allow_missing && error.reason() == not_found(named.kind).reason() => {
                         return self.record_unchanged(call, named.target(), "there was none").await;
                     }
@@ -168,7 +169,10 @@ impl Ops {
                     expected_version: subject.version,
                 };
                 let record = call.record(self, named.target(), Outcome::Succeeded, None, String::new());
-                match self.store.delete_subject(deletion, record).await {
+                let deleted = self.commit(call, record, move |store, record| async move {
+                    store.delete_subject(deletion, record).await
+                });
+                match deleted.await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => return done,
                 }
@@ -178,7 +182,7 @@ impl Ops {
     }
 
     /// The subject of this id, as whoever sent the etag saw it.
-    async fn named(&self, tenant: &Tenant, named: &Named) -> Result<(Subject, Vec<Secret>)> {
+    async fn find_named(&self, tenant: &Tenant, named: &Named) -> Result<(Subject, Vec<Secret>)> {
         let reference = SubjectRef::Id(named.id.clone());
         let found = self.store.subject_with_secrets(&tenant.uid, named.kind, &reference).await?;
         let found = found.ok_or_else(|| not_found(named.kind))?;
@@ -228,7 +232,7 @@ impl Ops {
         };
         let outcome = self.try_change_by(call, &subject, &parts.join(", "), plan).await;
         let field = changes.login.as_ref().map_or("", |(_, field)| field);
-        outcome.map_err(|error| name_field(error, &[("login", field)]))
+        named(call, outcome, &[("login", field)])
     }
 
     async fn try_set_state(
@@ -256,21 +260,22 @@ impl Ops {
         } else if forgives {
             let detail = "failed attempts forgiven".to_owned();
             let record = call.record(self, target, Outcome::Succeeded, None, detail);
-            self.store.forgive(subject.uid.clone(), record).await?;
+            let uid = subject.uid.clone();
+            self.commit(call, record, move |store, record| async move { store.forgive(uid, record).await }).await?;
             subject
         } else {
             self.record_unchanged(call, target, "is so already").await?;
             subject
         };
         if was_locked {
-            self.record_soft_lock(call, changed.kind, &changed, "ends by an unlock").await;
+            self.follow(call, self.soft_lock_record(call, changed.kind, &changed, "ends by an unlock")).await;
         }
         Ok(changed)
     }
 
     /// Records that what was asked for is so without a change.
     pub(super) async fn record_unchanged(&self, call: &Call, target: Target, detail: &str) -> Result<()> {
-        self.journal.write(call.record(self, target, Outcome::Succeeded, None, detail.to_owned())).await;
+        self.follow(call, call.record(self, target, Outcome::Succeeded, None, detail.to_owned())).await;
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! The use cases, one file per noun. Each reads as a paragraph: tenant, policy, hash or seal, then one change that
 //! commits with its audit record.
 //!
-//! Nothing is hashed inside a transaction, and no act goes without a [`Grant`].
+//! Nothing is hashed inside a transaction, and no act goes without a [`Grant`]. What changes something is written by
+//! `Ops::commit` alone, which knows of repetitions and of requests that are only validated (see `repeat`).
 
 mod attempt;
 pub mod audit;
@@ -9,6 +10,7 @@ pub mod authenticate;
 mod batch;
 pub mod bootstrap;
 pub mod caller;
+mod change;
 mod data_keys;
 pub mod device;
 pub mod explain;
@@ -19,6 +21,7 @@ pub mod lifecycle;
 mod limit;
 pub mod listing;
 mod reach;
+mod repeat;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -30,7 +33,13 @@ use std::{
     time::Instant,
 };
 
-use self::{attempt::Attempts, data_keys::DataKeys, journal::Journal, limit::Limits};
+use self::{
+    attempt::Attempts,
+    data_keys::DataKeys,
+    journal::Journal,
+    limit::Limits,
+    repeat::{Effect, Replies},
+};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
@@ -63,6 +72,7 @@ pub struct Ops {
     attempts: Attempts,
     lockouts: Lockouts,
     limits: Arc<Limits>,
+    replies: Replies,
 }
 
 impl fmt::Debug for Ops {
@@ -72,7 +82,7 @@ impl fmt::Debug for Ops {
 }
 
 /// One call that was let in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// By whom, and that they may.
     pub grant: Grant,
@@ -84,13 +94,15 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// In whose space it turned out to be.
     scope: OnceLock<Uid>,
+    /// When what it changes is written.
+    effect: Effect,
 }
 
 impl Call {
     /// A call that was let in.
     #[must_use]
     pub fn new(grant: Grant, action: &'static str, request_id: String) -> Self {
-        Self { grant, action, request_id, deadline: None, scope: OnceLock::new() }
+        Self { grant, action, request_id, deadline: None, scope: OnceLock::new(), effect: Effect::AtOnce }
     }
 
     /// Its turn among those who want something hashed.
@@ -132,7 +144,8 @@ impl Ops {
         let lockouts = limits.lockouts();
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
         let limits = Arc::new(Limits::new(limits, &clock));
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
+        let replies = Replies::start(store.clone(), Arc::clone(&clock));
+        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits, replies }
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -209,8 +222,9 @@ impl Ops {
     async fn audited<T>(&self, call: &Call, target: Target, act: impl Future<Output = Result<T>>) -> Result<T> {
         let result = act.await;
         if let Err(error) = &result {
-            let outcome = if error.reason().is_denial() { Outcome::Denied } else { Outcome::Failed };
-            self.journal.write(call.record(self, target, outcome, Some(error.reason()), String::new())).await;
+            let detail = if call.validates() { "only validated" } else { "" };
+            let (outcome, reason) = (repeat::outcome(error), Some(error.reason()));
+            self.journal.write(call.record(self, target, outcome, reason, detail.to_owned())).await;
         }
         result
     }
@@ -239,18 +253,27 @@ impl Ops {
         plan: impl Fn(&Subject, Timestamp) -> Result<Plan>,
     ) -> Result<Subject> {
         check_etag(&subject, etag)?;
+        if call.waits() {
+            // Should another change come first, the call is decided anew from its beginning: so that is made unlikely.
+            subject = self.again(subject, etag).await?;
+            return self.try_change_by(call, &subject, detail, &plan).await;
+        }
         for _ in 1..ATTEMPTS {
             match self.try_change_by(call, &subject, detail, &plan).await {
-                Err(error) if error.reason() == Reason::ConcurrentChange => {
-                    let reference = SubjectRef::Id(subject.id.clone());
-                    let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
-                    subject = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;
-                    check_etag(&subject, etag)?;
-                }
+                Err(error) if error.reason() == Reason::ConcurrentChange => subject = self.again(subject, etag).await?,
                 done => return done,
             }
         }
         self.try_change_by(call, &subject, detail, &plan).await
+    }
+
+    /// A subject as it is by now.
+    async fn again(&self, subject: Subject, etag: Option<&str>) -> Result<Subject> {
+        let reference = SubjectRef::Id(subject.id);
+        let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
+        let again = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;
+        check_etag(&again, etag)?;
+        Ok(again)
     }
 
     /// Changes a subject by a plan, once: aborted where another change came first.
@@ -287,8 +310,20 @@ impl Ops {
             secrets,
             time,
         };
+        if call.validates() {
+            let keys = change.secrets.iter().filter_map(|secret| match secret {
+                SecretChange::Replace(secret) => secret.slot.lookup_key(),
+                SecretChange::Revoke(_) => None,
+            });
+            self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
+        }
+        let changed = change.foresee(subject);
+        let written = self.commit(call, record, move |store, record| async move {
+            store.change_subject(change, record).await.map(drop)
+        });
         // Large, and within many futures that would move it about.
-        Box::pin(self.store.change_subject(change, record)).await
+        Box::pin(written).await?;
+        Ok(changed)
     }
 }
 

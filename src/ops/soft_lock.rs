@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::{Call, Ops, attempt::Attempt};
 use crate::{
-    audit::{Outcome as Ending, Target},
+    audit::{Outcome as Ending, Record, Target},
     domain::{Result, Subject, SubjectKind, SubjectRef, Tenant, Timestamp, lockout::Outcome},
     store::{AttemptAnswer, AttemptKey},
 };
@@ -90,6 +90,11 @@ impl Ops {
 
     /// Records that a soft lock begins or ends.
     pub(super) async fn record_soft_lock(&self, call: &Call, kind: SubjectKind, subject: &Subject, detail: &str) {
+        self.journal.write(self.soft_lock_record(call, kind, subject, detail)).await;
+    }
+
+    /// The record that a soft lock begins or ends.
+    pub(super) fn soft_lock_record(&self, call: &Call, kind: SubjectKind, subject: &Subject, detail: &str) -> Record {
         let target = Target::Subject(kind, subject.id.to_string());
         let mut record = call.record(self, target, Ending::Succeeded, None, detail.to_owned());
         record.action = match call.action {
@@ -101,7 +106,7 @@ impl Ops {
             "DeviceService/UnlockDevice" => "DeviceService/UnlockDevice#softLock",
             _ => "UserService/VerifyPassword#softLock",
         };
-        self.journal.write(record).await;
+        record
     }
 }
 

@@ -1,6 +1,8 @@
 //! Tenants.
 
-use super::{ATTEMPTS, Call, Ops, name_field, reach::may_give_permissions, same_etag};
+use std::sync::Arc;
+
+use super::{ATTEMPTS, Call, Ops, reach::may_give_permissions, repeat::named, same_etag};
 use crate::{
     audit::{Outcome, Target},
     crypto::DataKey,
@@ -50,10 +52,7 @@ impl Ops {
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
             let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
-            let stored = self.store.insert_tenant(tenant.clone(), key, record).await;
-            stored.map_err(|error| {
-                name_field(error, &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")])
-            })?;
+            Box::pin(self.insert_tenant(call, tenant.clone(), key, record)).await?;
             Ok(tenant)
         })
         .await
@@ -97,9 +96,7 @@ impl Ops {
                 may_give_permissions(call, &after.settings.permissions_given_since(Some(&before.settings)))?;
                 match Box::pin(self.change_tenant(call, before, after, "")).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
-                    done => {
-                        return done.map_err(|error| name_field(error, &[("tenant.aliases", "tenant.aliases")]));
-                    }
+                    done => return named(call, done, &[("tenant.aliases", "tenant.aliases")]),
                 }
             }
         })
@@ -160,9 +157,13 @@ impl Ops {
                 let detail = if request.force { "with everything in it" } else { "" };
                 let target = Target::Tenant(tenant.id.to_string());
                 let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-                match self.store.delete_tenant(deletion, record).await {
+                let (data_keys, uid) = (Arc::clone(&self.data_keys), tenant.uid);
+                let deleted = self.commit(call, record, move |store, record| async move {
+                    store.delete_tenant(deletion, record).await.map(|()| data_keys.forget(&uid))
+                });
+                match deleted.await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
-                    done => return done.map(|()| self.data_keys.forget(&tenant.uid)),
+                    done => return done,
                 }
             }
         })
@@ -178,7 +179,10 @@ impl Ops {
         after.version = before.version + 1;
         after.update_time = self.now();
         let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-        Box::pin(self.store.change_tenant(after.clone(), record)).await?;
+        let changed = after.clone();
+        let written =
+            self.commit(call, record, move |store, record| async move { store.change_tenant(changed, record).await });
+        Box::pin(written).await?;
         Ok(after)
     }
 }

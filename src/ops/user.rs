@@ -3,7 +3,7 @@
 use super::{
     Call, Ops, SoftLock,
     lifecycle::{Kept, Named},
-    name_field, not_found,
+    not_found,
     reach::{may_rank_user, outranks},
     secret::{Source, in_force, place},
 };
@@ -122,7 +122,7 @@ impl Ops {
                 let context = context(&tenant, subject.login.as_deref());
                 let (password, made) = self.decide(&tenant.settings.user_policy, source, &context)?;
                 generated = made.then(|| password.clone());
-                let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
+                let verifier = self.hash(call, &tenant, password).await?;
                 let key = self.data_keys.primary(&tenant.uid).await?;
                 secrets.push(self.keep_verifier(&key, &subject, 1, now, &verifier)?);
             }
@@ -134,8 +134,7 @@ impl Ops {
             };
             let detail = if secrets.is_empty() { "without password" } else { "with password" };
             let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
-            let stored = self.store.insert_subject(subject, secrets, record).await;
-            stored.map_err(|error| name_field(error, &[("id", "user_id"), ("login", "username")]))?;
+            self.insert_subject(call, subject, secrets, record, &[("id", "user_id"), ("login", "username")]).await?;
             Ok((view, generated))
         })
         .await
@@ -173,7 +172,7 @@ impl Ops {
             let was_locked = self.is_soft_locked(&subject).await?;
 
             let generated = made.then(|| password.clone());
-            let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
+            let verifier = self.hash(call, &tenant, password).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 outranks(call, subject)?;
@@ -183,7 +182,7 @@ impl Ops {
             let detail = if made { "generated" } else { "given" };
             let subject = self.change(call, subject, request.etag.as_deref(), detail, plan).await?;
             if was_locked {
-                self.record_soft_lock(call, KIND, &subject, "ends by a reset").await;
+                self.follow(call, self.soft_lock_record(call, KIND, &subject, "ends by a reset")).await;
             }
             let password_change_time = Some(subject.update_time);
             Ok((UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None }, generated))
@@ -234,13 +233,14 @@ impl Ops {
             // Not before: it tells something of the user.
             super::check_etag(&subject, request.etag.as_deref())?;
 
-            let verifier = self.hasher.hash(call.turn(&tenant), new).await?;
+            let verifier = self.hash(call, &tenant, new).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
                 Ok((None, vec![SecretChange::Replace(secret)]))
             };
             // Once only: the proof was of the password that was in force then.
+            call.once();
             let subject = self.try_change(call, &subject, "by its owner", plan).await?;
             let password_change_time = Some(subject.update_time);
             Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None })

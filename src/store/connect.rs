@@ -93,7 +93,7 @@ async fn sqlite(path: &str, max_connections: u32) -> Result<Store> {
     let writer = open_sqlite(writing, 1).await?;
     // Made after the writer, which is what turns the file to WAL.
     let reader = open_sqlite(file.read_only(true), max_connections).await?;
-    Ok(Store { writer, reader })
+    Ok(Store { writer, reader, reply: None })
 }
 
 async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result<DatabaseConnection> {
@@ -137,7 +137,7 @@ async fn postgres(options: &StoreOptions) -> Result<Store> {
     let mut pool = pool("postgres://localhost", options.max_connections);
     pool.test_before_acquire_if_idle_for(TRUSTED_IDLE).map_sqlx_postgres_opts(move |_| server.clone());
     let pool = Database::connect(pool).await.map_err(unopened_because)?;
-    Ok(Store { writer: pool.clone(), reader: pool })
+    Ok(Store { writer: pool.clone(), reader: pool, reply: None })
 }
 
 fn pool(url: &str, max_connections: u32) -> ConnectOptions {

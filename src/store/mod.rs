@@ -18,12 +18,13 @@ mod import;
 mod lifecycle;
 mod listing;
 mod migration;
+mod reply;
 mod secret;
 mod subject;
 mod tenant;
 mod transaction;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
 use sea_orm::DatabaseConnection;
 
@@ -83,6 +84,26 @@ pub struct SubjectChange {
     pub time: Timestamp,
 }
 
+impl SubjectChange {
+    /// What becomes of the subject it was decided on: known before it is done, for it is done to that version alone.
+    #[must_use]
+    pub fn foresee(&self, subject: &Subject) -> Subject {
+        let mut changed = subject.clone();
+        changed.version = self.expected_version + 1;
+        changed.update_time = self.time;
+        if let Some(login) = &self.login {
+            changed.login = Some(login.clone());
+        }
+        if let Some(state) = self.state {
+            changed.state = state;
+        }
+        if let Some(attributes) = &self.attributes {
+            changed.attributes.clone_from(attributes);
+        }
+        changed
+    }
+}
+
 /// What happens to one slot.
 #[derive(Clone, Debug)]
 pub enum SecretChange {
@@ -125,6 +146,32 @@ pub struct FoundCredential {
     pub tenant: Tenant,
 }
 
+/// An answer that was given, to be given again where its request comes again.
+#[derive(Clone)]
+pub struct Reply {
+    /// The tenant of whom it was given to.
+    pub tenant_uid: Uid,
+    /// Whom it was given to.
+    pub caller: String,
+    /// The id of the request.
+    pub request_id: String,
+    /// The keyed digest of the request.
+    pub digest: Vec<u8>,
+    /// The answer, sealed.
+    pub answer: Vec<u8>,
+    /// The data key that seals it.
+    pub key_id: String,
+    /// Until when it is given again.
+    pub expire_time: Timestamp,
+}
+
+/// Without digest and answer.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
 /// The database. Clones share it.
 ///
 /// On SQLite one connection writes and others read; on PostgreSQL both are the same pool.
@@ -132,4 +179,6 @@ pub struct FoundCredential {
 pub struct Store {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// What is kept together with the next change, and when.
+    reply: Option<Arc<(Reply, Timestamp)>>,
 }

@@ -14,10 +14,11 @@ use sea_orm::{
 use tracing::Instrument as _;
 
 use super::{
-    Store,
+    Reply, Store,
     error::{Failure, outcome_unknown},
+    reply,
 };
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Result, Timestamp};
 
 /// How often a transaction is tried.
 const ATTEMPTS: u32 = 5;
@@ -36,11 +37,11 @@ pub(super) trait Command: Send + Sync + 'static {
 impl Store {
     /// Runs a command to its end, also when the caller no longer waits.
     pub(super) async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
-        let writer = self.writer.clone();
+        let (writer, reply) = (self.writer.clone(), self.reply.clone());
         in_own_task(C::NAME, async move {
             let mut attempt = 1;
             loop {
-                match try_once(&writer, &command).await {
+                match try_once(&writer, &command, reply.as_deref()).await {
                     Err(failure) if failure.is_transient() && attempt < ATTEMPTS => {
                         tracing::debug!(attempt, "the database asks to try again");
                         tokio::time::sleep(backoff(attempt)).await;
@@ -79,9 +80,19 @@ async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, Failu
     Ok(writer.begin_with_options(options).await?)
 }
 
-async fn try_once<C: Command>(writer: &DatabaseConnection, command: &C) -> Result<C::Output, Failure> {
+async fn try_once<C: Command>(
+    writer: &DatabaseConnection,
+    command: &C,
+    reply: Option<&(Reply, Timestamp)>,
+) -> Result<C::Output, Failure> {
     let transaction = begin(writer).await?;
-    match command.apply(&transaction).await {
+    let apply = async {
+        if let Some((reply, now)) = reply {
+            reply::insert(&transaction, reply, *now).await?;
+        }
+        command.apply(&transaction).await
+    };
+    match apply.await {
         Ok(output) => {
             transaction.commit().await.map_err(Failure::of_commit)?;
             Ok(output)

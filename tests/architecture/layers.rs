@@ -62,6 +62,7 @@ const LAYERS: &[Layer] = &[
         modules: &["access", "domain", "metrics", "ops", "proto"],
         crates: &[
             "http",
+            "prost",
             "prost_reflect",
             "prost_types",
             "secrecy",

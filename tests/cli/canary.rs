@@ -156,6 +156,8 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
     let given = create("user", create_user_request::SecretSource::Password(first.clone()));
     users.create_user(with_token(admin, given)).await.unwrap();
     let generated = create("made", create_user_request::SecretSource::Generate(GenerateSecret::default()));
+    // With an id, as below, its answer is kept: sealed.
+    let generated = CreateUserRequest { request_id: "create".to_owned(), ..generated };
     canaries.keep(&users.create_user(with_token(admin, generated)).await.unwrap().into_inner().generated_password);
 
     let change = |current: &str, new: &str| ChangePasswordRequest {
@@ -187,11 +189,13 @@ async fn users(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         let reset = ResetPasswordRequest {
             tenant_id: "canary".to_owned(),
             user_id: "user".to_owned(),
+            request_id: format!("user-{}", matches!(source, reset_password_request::SecretSource::Generate(_))),
             secret_source: Some(source),
             etag: String::new(),
             ..Default::default()
         };
-        let answer = users.reset_password(with_token(admin, reset)).await.unwrap().into_inner();
+        let answer = users.reset_password(with_token(admin, reset.clone())).await.unwrap().into_inner();
+        assert_eq!(users.reset_password(with_token(admin, reset)).await.unwrap().into_inner(), answer);
         if !answer.generated_password.is_empty() {
             canaries.keep(&answer.generated_password);
         }
@@ -225,6 +229,7 @@ async fn devices(channel: &Channel, admin: &str, canaries: &mut Canaries) {
             device_id: id.to_owned(),
             user_name: format!("device-{id}"),
             secret_source: Some(source),
+            request_id: format!("device-{id}"),
             ..Default::default()
         };
         let answer = devices.create_device(with_token(admin, create)).await.unwrap().into_inner();
@@ -291,6 +296,7 @@ async fn integrations(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         tenant_id: tenant_id.clone(),
         integration_id: integration_id.clone(),
         etag: String::new(),
+        request_id: "integration".to_owned(),
         ..Default::default()
     };
     let answer = integrations.reset_integration(with_token(admin, reset)).await.unwrap().into_inner();
@@ -315,6 +321,7 @@ async fn callers(channel: &Channel, admin: &str, canaries: &mut Canaries) -> (St
     let token = |token: String| CreateApiTokenRequest {
         tenant_id: tenant_id.clone(),
         caller_id: caller_id.clone(),
+        request_id: format!("token-{}", token.is_empty()),
         token,
         expire_time: None,
         ..Default::default()
@@ -329,6 +336,7 @@ async fn callers(channel: &Channel, admin: &str, canaries: &mut Canaries) -> (St
     let key = |shared_key: String| CreateSigningKeyRequest {
         tenant_id: tenant_id.clone(),
         caller_id: caller_id.clone(),
+        request_id: format!("key-{}", shared_key.is_empty()),
         shared_key,
         ..CreateSigningKeyRequest::default()
     };

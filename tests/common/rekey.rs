@@ -142,6 +142,11 @@ impl Replica {
         Clients::on(&self.channel, token)
     }
 
+    /// A bare channel to it.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(crate) async fn stop(self) {
         self.service.stop().await;
     }

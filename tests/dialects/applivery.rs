@@ -1,6 +1,6 @@
 //! The Harmony Mobile integration of an organization.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rekey::proto::{
     CheckAccessRequest, CreateIntegrationRequest, CreateIntegrationResponse, IntegrationCredentials,
@@ -41,7 +41,7 @@ fn invalid(errors: &str) -> (u16, String, String) {
 }
 
 fn credentials(settings: &[(&str, &str)]) -> IntegrationCredentials {
-    let settings: HashMap<_, _> =
+    let settings: BTreeMap<_, _> =
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     IntegrationCredentials { username: "hm".to_owned(), password: "p\"w".to_owned(), settings }
 }

@@ -1,6 +1,6 @@
 //! `IntegrationService`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rekey::proto::{
     CreateIntegrationRequest, GetIntegrationRequest, IntegrationCredentials, ResetIntegrationRequest,
@@ -27,7 +27,7 @@ async fn with_integration() -> (Rekey, Clients, IntegrationCredentials) {
     (rekey, clients, made.credentials.unwrap())
 }
 
-fn settings(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

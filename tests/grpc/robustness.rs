@@ -7,9 +7,12 @@ mod outage;
 mod overload;
 mod races;
 mod records;
+mod repeat;
+mod repeat_all;
 mod shutdown;
 mod start;
 mod tampering;
+mod validate;
 mod world;
 
 macro_rules! on_both_engines {
@@ -36,6 +39,11 @@ on_both_engines! {
     races::of_fifty_resets_with_one_etag_one_is_done,
     races::fifty_resets_without_an_etag_are_done_or_aborted,
     races::an_integration_is_reset_as_one_act,
+    repeat::of_fifty_at_once_one_is_done_and_all_get_its_answer,
+    repeat::an_id_is_for_one_request_of_one_caller,
+    repeat::an_answer_is_given_again_after_a_restart_until_its_time_is_over,
+    repeat::what_was_given_up_is_done_once_when_it_is_asked_for_again,
+    repeat::what_changed_by_another_meanwhile_is_decided_anew,
     records::without_its_record_nothing_is_changed_or_shown,
     records::every_act_leaves_one_record_and_no_secret,
     start::a_keyring_that_does_not_fit_is_refused_by_name,

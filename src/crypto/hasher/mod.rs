@@ -223,6 +223,13 @@ impl Hasher {
         Ok(if known && equal { Verdict::Match { outdated } } else { Verdict::Mismatch })
     }
 
+    /// What stands for a hash where none is kept: of a password that nobody knows.
+    #[must_use]
+    pub fn of_nobody(&self) -> Verifier {
+        let Parsed { params, salt, tag, .. } = &self.0.nobody;
+        Verifier(phc::encode(params, salt, tag))
+    }
+
     /// Whether a hash would be taken in now: asked first, a flood costs no look into the database.
     ///
     /// # Errors

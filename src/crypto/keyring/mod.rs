@@ -64,6 +64,7 @@ impl Key {
 const TOKEN_DIGEST: &[u8] = b"rekey token digest";
 const GIVEN_TOKEN_ID: &[u8] = b"rekey given token id";
 const ATTEMPT: &[u8] = b"rekey attempt";
+const REQUEST: &[u8] = b"rekey request";
 
 impl Keyring {
     /// Makes a keyring with one primary key for each purpose, and its file (mode 0600, never over an existing one).
@@ -168,6 +169,22 @@ impl Keyring {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
         let mac = self.digest.primary.mac(ATTEMPT, &encode_parts(&parts));
         HEXLOWER.encode(mac.as_ref()).chars().take(32).collect()
+    }
+
+    /// What a request is known by when it comes again: a keyed digest, for it covers passwords.
+    #[must_use]
+    pub fn request_digest(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let parts = Zeroizing::new(encode_parts(parts));
+        self.digest.primary.mac(REQUEST, &parts).as_ref().to_vec()
+    }
+
+    /// Whether `digest` is the request's, under whichever digest key it was made; constant time.
+    #[must_use]
+    pub fn request_digest_matches(&self, parts: &[&[u8]], digest: &[u8]) -> bool {
+        let parts = Zeroizing::new(encode_parts(parts));
+        let matches =
+            |key: &Key| constant_time::verify_slices_are_equal(key.mac(REQUEST, &parts).as_ref(), digest).is_ok();
+        self.digest.iter().any(matches)
     }
 
     /// Seals a page token: opaque, bound to `context` (who asked, for what).

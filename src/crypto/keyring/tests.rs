@@ -155,6 +155,12 @@ fn older_keys_read_what_they_made() {
     assert!(both.digest_matches(&id, b"token", &digest));
     assert_eq!(both.digest(&"token".into()), new.digest(&"token".into()));
     assert_eq!(both.given_token_ids(b"t"), [new.given_token_ids(b"t"), old.given_token_ids(b"t")].concat());
+    let request = [b"method".as_slice(), b"content"];
+    assert!(both.request_digest_matches(&request, &old.request_digest(&request)));
+    assert!(both.request_digest_matches(&request, &new.request_digest(&request)));
+    assert!(!new.request_digest_matches(&request, &old.request_digest(&request)));
+    assert!(!both.request_digest_matches(&[b"metho", b"dcontent"], &old.request_digest(&request)));
+    assert!(!both.request_digest_matches(&request, &[]));
     assert!(both.open_page_token("c", &old.seal_page_token("c", "p", &entropy)).is_some());
 
     let failure = new.unwrap(&wrapped).unwrap_err();

@@ -1,6 +1,8 @@
-//! Earlier answers; only what deleting a tenant needs to know of them.
+//! Earlier answers, sealed.
 
 use sea_orm::entity::prelude::*;
+
+use super::Payload;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "reply")]
@@ -11,6 +13,10 @@ pub(in crate::store) struct Model {
     pub caller: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub request_id: String,
+    pub request_digest: Payload,
+    pub answer: Payload,
+    pub key_id: String,
+    pub expire_time: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

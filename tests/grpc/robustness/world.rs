@@ -1,6 +1,6 @@
 //! A tenant with one of each, and what is asked about them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use rekey::proto::{
     CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest, CreateUserRequest,
@@ -75,8 +75,8 @@ pub(super) fn create_token(caller_id: &str) -> CreateApiTokenRequest {
     CreateApiTokenRequest { tenant_id, caller_id, ..CreateApiTokenRequest::default() }
 }
 
-pub(super) fn settings(value: &str) -> HashMap<String, String> {
-    HashMap::from([("endpoint".to_owned(), value.to_owned())])
+pub(super) fn settings(value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("endpoint".to_owned(), value.to_owned())])
 }
 
 pub(super) fn reset_password(user_id: &str, password: &str) -> ResetPasswordRequest {
