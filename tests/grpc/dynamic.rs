@@ -83,6 +83,7 @@ fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
         "password" | "current_password" | "new_password" => PASSWORD,
         "dialect" => "ocariot",
         "alias" => "somewhere",
+        "name" => "somewhere.read",
         "issuer" => "https://issuer.example",
         "public_key_pem" => PUBLIC_KEY,
         "scope" => "users",
