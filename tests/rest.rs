@@ -210,7 +210,7 @@ async fn tenants_and_callers_live_through_json() {
         me,
         json!({
             "tenantId": "acme", "callerId": "c1", "permissions": ["users:verify"], "ownPermissions": [],
-            "credentialKind": "CREDENTIAL_KIND_API_TOKEN", "expireTime": "2026-01-02T00:00:00Z",
+            "credentialKind": "CREDENTIAL_KIND_API_TOKEN", "expireTime": "2026-01-02T00:00:00Z", "roles": [], "rank": 0,
         })
     );
     let access = json!({"method": "rekey.v1.UserService/ResetPassword"}).to_string();

@@ -6,7 +6,8 @@ use crate::{
     access::{Caller, Finding},
     audit::Target,
     domain::{
-        Attributes, Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, SubjectKind, Tenant, Violation,
+        Attributes, Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, SubjectKind, Tenant,
+        Violation, role::MAX_RANK, tenant::Settings,
     },
 };
 
@@ -117,6 +118,17 @@ pub(super) fn may_give(call: &Call, reach: &Reach) -> Result<()> {
 /// Permission missing; rank too low.
 pub(super) fn may_equip(call: &Call, subject: &Subject) -> Result<()> {
     may_give(call, &Reach::of(&subject.attributes))
+}
+
+/// Whether the caller may make an existing tenant believe these issuers and aliases: whoever has an issuer's key can be any
+/// of its users, of whatever rank, with whatever the scopes come to. To be asked where a change touches them at all, for a
+/// new key alone is as much.
+///
+/// # Errors
+/// Permission missing; rank too low.
+#[expect(dead_code, reason = "for UpdateTenant, which is not here yet")]
+pub(super) fn may_trust(call: &Call, settings: &Settings) -> Result<()> {
+    may_give(call, &Reach::new(settings.permissions_given(), Vec::new(), MAX_RANK))
 }
 
 /// Whether the caller holds all of these itself.
