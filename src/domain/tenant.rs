@@ -303,4 +303,38 @@ mod tests {
         let twice = PermissionAlias::defects(&[alias("a", "users:get"), alias("a", "users:get")]);
         assert_eq!(twice, [(1, "name", "stands twice")]);
     }
+
+    #[test]
+    fn what_settings_give_is_all_that_grants_and_aliases_come_to() {
+        let old = r#"{"display_name": "", "change_password_allowed": true, "user_policy": P, "device_policy": P,
+                      "integration_policy": P, "jwt_issuers": []}"#;
+        let policy = serde_json::to_string(&Policy::preset(super::super::policy::Preset::Nist)).unwrap();
+        // What was written before there were aliases still reads.
+        let mut settings: Settings = serde_json::from_str(&old.replace('P', &policy)).unwrap();
+        assert_eq!((settings.permissions_given_since(None), settings.permission("people")), (vec![], None));
+
+        let grant = |permission: &str, own_only| ScopeGrant {
+            scope: "s".to_owned(),
+            permission: permission.to_owned(),
+            own_only,
+            subject_types: Vec::new(),
+        };
+        settings.permission_aliases = vec![alias("people", "users:*"), alias("gone", "users:fly")];
+        settings.jwt_issuers = vec![JwtIssuer {
+            issuer: "i".to_owned(),
+            public_key_pem: String::new(),
+            algorithm: JwtAlgorithm::EdDSA,
+            audience: String::new(),
+            scope_grants: vec![
+                grant("people", false),
+                grant("devices:get", false),
+                grant("people", true),
+                grant("x", false),
+            ],
+        }];
+        let given: Vec<_> = settings.permissions_given_since(None).into_iter().map(Permission::as_str).collect();
+        assert_eq!(given, ["devices:get", "users:*"]);
+        let defects: Vec<_> = settings.defects().into_iter().map(|defect| defect.field).collect();
+        assert_eq!(defects, [2, 3].map(|place| format!("jwt_issuers[0].scope_grants[{place}].permission")));
+    }
 }

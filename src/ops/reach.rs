@@ -6,7 +6,8 @@ use crate::{
     access::{Caller, Finding},
     audit::Target,
     domain::{
-        Attributes, Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, SubjectKind, Tenant, Violation,
+        Attributes, Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, SubjectKind, Tenant,
+        Violation, role::MAX_RANK, tenant::Settings,
     },
 };
 
@@ -125,6 +126,23 @@ pub(super) fn may_give(call: &Call, reach: &Reach) -> Result<()> {
 /// Permission missing; rank too low.
 pub(super) fn may_equip(call: &Call, subject: &Subject) -> Result<()> {
     may_give(call, &Reach::of(&subject.attributes))
+}
+
+/// Whether the caller may make an existing tenant believe these issuers and aliases: whoever has an issuer's key can be any
+/// of its users, of whatever rank, with whatever the scopes come to. To be asked where a change touches them at all, for a
+/// new key alone is as much.
+///
+/// # Errors
+/// Permission missing; rank too low.
+pub(super) fn may_trust(call: &Call, before: Option<&Settings>, after: &Settings) -> Result<()> {
+    let trusts = |settings: &Settings| (settings.jwt_issuers.clone(), settings.permission_aliases.clone());
+    let is_same = before.map_or(after.jwt_issuers.is_empty() && after.permission_aliases.is_empty(), |before| {
+        trusts(before) == trusts(after)
+    });
+    if is_same {
+        return Ok(());
+    }
+    may_give(call, &Reach::new(after.permissions_given_since(before), Vec::new(), MAX_RANK))
 }
 
 /// Whether the caller holds all of these itself.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ATTEMPTS, Call, Ops, reach::may_give_permissions, repeat::named, same_etag};
+use super::{ATTEMPTS, Call, Ops, reach::may_trust, repeat::named, same_etag};
 use crate::{
     audit::{Outcome, Target},
     crypto::DataKey,
@@ -38,7 +38,7 @@ impl Ops {
                 let message = "only callers of the tenant system make tenants";
                 return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:create"));
             }
-            may_give_permissions(call, &request.settings.permissions_given_since(None))?;
+            may_trust(call, None, &request.settings)?;
             let tenant = Tenant {
                 uid: self.make_uid(now),
                 id,
@@ -93,7 +93,7 @@ impl Ops {
                     return Err(Error::fields(defects.into_iter().map(below).collect()));
                 }
                 // Nobody gives what they do not hold, neither by what a token's scopes allow.
-                may_give_permissions(call, &after.settings.permissions_given_since(Some(&before.settings)))?;
+                may_trust(call, Some(&before.settings), &after.settings)?;
                 match Box::pin(self.change_tenant(call, before, after, "")).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
                     done => return named(call, done, &[("tenant.aliases", "tenant.aliases")]),

@@ -112,7 +112,7 @@ async fn a_filter_finds_what_fits_all_of_it() {
         password: "something long enough".to_owned(),
         source: String::new(),
     };
-    rekey.clock.advance(Duration::from_secs(60));
+    rekey.clock.advance(Duration::from_mins(1));
     rekey.admin().users.verify_password(check).await.unwrap();
     // Records of checks are written behind, and at the latest now.
     let rekey = rekey.pause().await.start().await;

@@ -16,6 +16,7 @@ use rekey::{
     },
 };
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::dynamic::{PASSWORD, bearer, call};
 use crate::common::rekey::{Clients, Rekey, fields, reason};
@@ -217,7 +218,6 @@ async fn a_caller_of_higher_rank_is_neither_equipped_nor_disarmed() {
     ] {
         let refused = refused.unwrap_err();
         assert_eq!(why(&refused), (Code::PermissionDenied, "RANK_TOO_LOW".to_owned()));
-        use tonic_types::StatusExt as _;
         assert_eq!(refused.get_details_error_info().unwrap().metadata["rank"], "50");
     }
 }

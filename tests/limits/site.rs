@@ -118,6 +118,7 @@ impl Replica {
             id: ResourceId::parse(name),
             username: name.to_owned(),
             state,
+            rank: 0,
             source: Some(Source::Given(Password::parse(RIGHT.to_owned()).unwrap(), "password")),
         };
         self.ops.create_user(&call("admin"), user).await.unwrap();
