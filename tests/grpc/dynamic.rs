@@ -90,14 +90,16 @@ fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
         "name" => "somewhere.read",
         "issuer" => "https://issuer.example",
         "public_key_pem" => PUBLIC_KEY,
-        "scope" => "users",
+        "scope" | "scopes" => "users",
+        "name" => "another.name",
         "permission" => "users:get",
         "method" => "rekey.v1.UserService/GetUser",
         _ => panic!("no value for the field {field}"),
     }
 }
 
-fn is_required(field: &FieldDescriptor) -> bool {
+/// Whether a request must have it.
+pub(crate) fn is_required(field: &FieldDescriptor) -> bool {
     let extension = DESCRIPTORS.get_extension_by_name("google.api.field_behavior").unwrap();
     let required = DESCRIPTORS.get_enum_by_name("google.api.FieldBehavior").unwrap();
     let required = required.get_value_by_name("REQUIRED").unwrap().number();

@@ -9,7 +9,9 @@ use std::{
 use rekey::{
     access::{Access, Caller, Proof, ProofKind},
     crypto::{Hasher, Keyring, SystemEntropy},
-    domain::{Clock, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantRef, Timestamp, Uid},
+    domain::{
+        Clock, Labels, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantRef, Timestamp, Uid,
+    },
     ops::{
         Call, Ops, Source,
         device::{CreateDevice, VerifyAuthentication},
@@ -68,6 +70,7 @@ impl Site {
             tenant: system(),
             id: ResourceId::parse("d1"),
             user_name: "d1".to_owned(),
+            labels: Labels::new(),
             source: Source::Given(Password::parse(RIGHT.to_owned()).unwrap(), "password"),
         };
         replica.ops.create_device(&call("admin"), device).await.unwrap();
@@ -118,6 +121,7 @@ impl Replica {
             id: ResourceId::parse(name),
             username: name.to_owned(),
             state,
+            labels: Labels::new(),
             rank: 0,
             source: Some(Source::Given(Password::parse(RIGHT.to_owned()).unwrap(), "password")),
         };

@@ -117,18 +117,21 @@ pub(crate) async fn lists_are_filtered_by_what_stands_in_the_rows(database: Data
 }
 
 pub(crate) async fn every_list_is_answered_by_an_index(database: Database) {
-    let acme = database.tenant("acme").await;
+    let (acme, other) = (database.tenant("acme").await, database.tenant("other").await);
     // As many rows as make a scan dear.
-    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)";
+    let counted =
+        |rows: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})");
+    let numbers = counted(40_000);
     let padded = if database.is_sqlite() { "printf('%024d', i)" } else { "lpad(i::text, 24, '0')" };
-    let owner = &acme.uid;
+    let owner = format!("CASE WHEN i % 10 = 0 THEN '{}' ELSE '{}' END", acme.uid, other.uid);
     let columns = "uid, tenant_uid, kind, external_id, login, state, attributes, version, create_time, update_time";
     let states = "CASE WHEN i % 500 = 0 THEN 'locked' ELSE 'active' END";
+    let fewer = counted(4_000);
     let login = if database.is_sqlite() { "printf('login%05d', i)" } else { "'login' || lpad(i::text, 5, '0')" };
     database
         .raw
         .run(&format!(
-            "INSERT INTO subject ({columns}, display_name) {numbers} SELECT 'u' || {padded}, '{owner}', 'user', 'id' || {padded}, \
+            "INSERT INTO subject ({columns}, display_name) {numbers} SELECT 'u' || {padded}, {owner}, 'user', 'id' || {padded}, \
              {login}, {states}, '{{}}', 1, i, i, {login} FROM n"
         ))
         .await;
@@ -136,20 +139,20 @@ pub(crate) async fn every_list_is_answered_by_an_index(database: Database) {
         .raw
         .run(&format!(
             "INSERT INTO subject_label (subject_uid, name, tenant_uid, kind, value) {numbers} \
-             SELECT 'u' || {padded}, 'team', '{owner}', 'user', {login} FROM n"
+             SELECT 'u' || {padded}, 'team', {owner}, 'user', {login} FROM n"
         ))
         .await;
     database
         .raw
         .run(&format!(
-            "INSERT INTO tenant (uid, external_id, settings, version, create_time, update_time) {numbers} \
+            "INSERT INTO tenant (uid, external_id, settings, version, create_time, update_time) {fewer} \
              SELECT 't' || {padded}, 'id' || {padded}, '{{}}', 1, i, i FROM n"
         ))
         .await;
     database
         .raw
         .run(&format!(
-            "INSERT INTO tenant_label (tenant_uid, name, value) {numbers} SELECT 't' || {padded}, 'team', {login} FROM n"
+            "INSERT INTO tenant_label (tenant_uid, name, value) {fewer} SELECT 't' || {padded}, 'team', {login} FROM n"
         ))
         .await;
     database.raw.run("ANALYZE").await;
@@ -165,19 +168,19 @@ pub(crate) async fn every_list_is_answered_by_an_index(database: Database) {
         "display_name = \"login000*\"",
         "labels.team = \"login00007\"",
         "labels.team = \"login000*\"",
-        "create_time > 1970-01-01T00:00:00.003990Z",
+        "create_time > 1970-01-01T00:00:00.039900Z",
         "update_time <= 1970-01-01T00:00:00.000010Z",
     ];
-    let middle = format!("id{:024}", 2_000);
+    let middle = format!("id{:024}", 20_000);
     let mut seen = BTreeSet::new();
     for text in filters {
         for by in [OrderBy::Id, OrderBy::Login, OrderBy::CreateTime, OrderBy::UpdateTime] {
             for descending in [false, true] {
                 let after = match by {
                     OrderBy::Id => Position::Text(middle.clone()),
-                    OrderBy::Login => Position::Text("login02000".to_owned()),
+                    OrderBy::Login => Position::Text("login20000".to_owned()),
                     OrderBy::CreateTime | OrderBy::UpdateTime => {
-                        Position::Time(Timestamp::from_micros(2_000), middle.clone())
+                        Position::Time(Timestamp::from_micros(20_000), middle.clone())
                     }
                 };
                 for after in [None, Some(after)] {

@@ -271,6 +271,6 @@ mod tests {
         let routes = Routes::read(&DESCRIPTORS);
         let matched = routes.find(&Method::POST, "/v1/tenants/-/users:verifyPassword").unwrap();
         let json = response(matched.route, VerifyPasswordResponse::default().encode_to_vec().into()).unwrap();
-        assert_eq!(String::from_utf8(json).unwrap(), r#"{"verified":false,"userId":""}"#);
+        assert_eq!(String::from_utf8(json).unwrap(), r#"{"verified":false,"userId":"","mustChange":false}"#);
     }
 }
