@@ -343,8 +343,8 @@ async fn answers_that_were_altered_or_moved_are_given_to_nobody() {
     .await;
     let refused = send(rekey.channel(), &stranger, RESET_DEVICE, &reset_device("theirs")).await.unwrap_err();
     assert_eq!(reason(&refused), "INTERNAL");
-    let taken = "caller = (SELECT caller FROM reply WHERE request_id = 'theirs'), request_id = 'hers'";
-    raw.run(&format!("UPDATE reply SET {taken} WHERE request_id = 'mine'")).await;
+    let change = "caller = (SELECT caller FROM reply WHERE request_id = 'theirs'), request_id = 'hers'";
+    raw.run(&format!("UPDATE reply SET {change} WHERE request_id = 'mine'")).await;
     let refused = send(rekey.channel(), &stranger, RESET_DEVICE, &reset_device("hers")).await.unwrap_err();
     assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
 }

@@ -92,13 +92,12 @@ async fn every_mutation_is_done_once_for_its_id_and_answered_alike() {
         let fields = method.descriptor.input();
         let another = || Value::String("another".to_owned());
         let known = |name: &&str| fields.get_field_by_name(name).is_some();
-        match ["etag", "display_name", "username", "user_name"].into_iter().find(known) {
-            Some(name) => other.set_field_by_name(name, another()),
-            None => {
-                let mut tenant = other.get_field_by_name("tenant").unwrap().as_message().unwrap().clone();
-                tenant.set_field_by_name("display_name", another());
-                other.set_field_by_name("tenant", Value::Message(tenant));
-            }
+        if let Some(name) = ["etag", "display_name", "username", "user_name"].into_iter().find(known) {
+            other.set_field_by_name(name, another());
+        } else {
+            let mut tenant = other.get_field_by_name("tenant").unwrap().as_message().unwrap().clone();
+            tenant.set_field_by_name("display_name", another());
+            other.set_field_by_name("tenant", Value::Message(tenant));
         }
         let refused = send(&admin, &other).await.unwrap_err();
         assert_eq!(reason(&refused), "REQUEST_ID_REUSED", "{action}");
