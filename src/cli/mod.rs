@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. A command gathers settings, calls `app` or `gateway`, and turns what
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
+mod blocklist;
 mod calibrate;
 mod census;
 mod completions;
@@ -86,6 +87,7 @@ enum Command {
     Calibrate(calibrate::Arguments),
     Import(import::Arguments),
     Census(census::Arguments),
+    Blocklist(blocklist::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -118,6 +120,7 @@ impl Cli {
             Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),
             Command::Import(arguments) => block_on(import::run(arguments)),
             Command::Census(arguments) => block_on(census::run(arguments)),
+            Command::Blocklist(arguments) => blocklist::run(arguments),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

@@ -3,7 +3,7 @@
 //! Pure. No async, no I/O, no clock, no ambient randomness, no serde on secrets: time and randomness are arguments.
 //! One noun, one file; what a noun is in the database is in `store`, on the wire in `api`, under the same name.
 
-mod blocklist;
+pub(crate) mod common;
 pub mod entropy;
 pub mod error;
 pub mod generator;
@@ -13,6 +13,7 @@ pub mod password;
 pub mod permission;
 pub mod policy;
 pub mod secret;
+pub mod strength;
 pub mod subject;
 pub mod tenant;
 pub mod time;
@@ -21,9 +22,9 @@ pub use entropy::Entropy;
 pub use error::{Error, Reason, Result, Violation};
 pub use id::{ResourceId, Uid};
 pub use lockout::Lockout;
-pub use password::Password;
+pub use password::{Password, Unfit};
 pub use permission::Permission;
-pub use policy::Policy;
+pub use policy::{Policy, Rule, RuleKind};
 pub use secret::{Material, Secret, Slot, Stage, WrappedKey};
 pub use subject::{Attributes, Subject, SubjectKind, SubjectRef, SubjectState};
 pub use tenant::{Dialect, Tenant, TenantRef};

@@ -80,7 +80,7 @@ impl Ops {
             let tenant = self.tenant(call, &request.tenant).await?;
             let subject = self.new_subject(&tenant, KIND, id, Some(request.user_name), now);
             let context: Vec<&str> = subject.login.as_deref().into_iter().collect();
-            let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context)?;
+            let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let secret = self.keep_password(&key, &subject, 1, now, &password)?;
             let record = call.record(self, target, Ending::Succeeded, None, String::new());
@@ -125,7 +125,10 @@ impl Ops {
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
             let policy = &tenant.settings.device_policy;
-            let new = request.source.map(|source| self.decide(policy, source, &context)).transpose()?;
+            let new = match request.source {
+                Some(source) => Some(self.decide(policy, source, &context).await?),
+                None => None,
+            };
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
             let was_locked = new.is_some() && self.is_soft_locked(&subject).await?;
 

@@ -14,6 +14,7 @@ pub mod import;
 pub mod integration;
 mod journal;
 mod limit;
+pub mod policy;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -25,13 +26,16 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::Semaphore;
+
 use self::{attempt::Attempts, data_keys::DataKeys, journal::Journal, limit::Limits};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
+    blocklist::Blocklist,
     crypto::{Hasher, Keyring, Turn},
     domain::{
-        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
+        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
     },
     store::{Lockouts, SecretChange, Store, SubjectChange},
@@ -57,6 +61,8 @@ pub struct Ops {
     attempts: Attempts,
     lockouts: Lockouts,
     limits: Arc<Limits>,
+    blocklist: Option<Arc<Blocklist>>,
+    estimates: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Ops {
@@ -126,7 +132,21 @@ impl Ops {
         let lockouts = limits.lockouts();
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
         let limits = Arc::new(Limits::new(limits, &clock));
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
+        let estimates = Arc::new(Semaphore::new(hasher.threads()));
+        Self {
+            store,
+            keyring,
+            hasher,
+            clock,
+            entropy,
+            data_keys,
+            journal,
+            attempts,
+            lockouts,
+            limits,
+            blocklist: None,
+            estimates,
+        }
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -235,11 +255,22 @@ impl Ops {
         let time = self.now();
         let (login, secrets) = plan(subject, time)?;
         let target = Target::Subject(subject.kind, subject.id.to_string());
-        let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
+        let record = call.record(self, target, Outcome::Succeeded, None, with_epoch(detail, &secrets));
         let change =
             SubjectChange { subject_uid: subject.uid.clone(), expected_version: subject.version, login, secrets, time };
         self.store.change_subject(change, record).await
     }
+}
+
+/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones.
+fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
+    let epoch = secrets.iter().find_map(|change| match change {
+        SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } if secret.slot == Slot::Password => {
+            Some(secret.version)
+        }
+        SecretChange::Replace(_) | SecretChange::Succeed { .. } | SecretChange::Revoke(_) => None,
+    });
+    epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
 }
 
 fn check_etag(subject: &Subject, etag: Option<&str>) -> Result<()> {

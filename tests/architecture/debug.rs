@@ -235,6 +235,7 @@ fn keys_and_cleartext_say_nothing_of_themselves() {
         scheme: None,
         key_id: "k".to_owned(),
         read_only: false,
+        must_change: false,
         create_time: Timestamp::from_micros(0),
         expire_time: None,
     });
@@ -270,6 +271,7 @@ fn options_do_not_tell_the_database_s_password() {
             parallelism: 1,
         },
         limits: config.service().unwrap().limits,
+        blocklist: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,
         tls: None,

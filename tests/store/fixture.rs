@@ -192,6 +192,7 @@ pub(crate) fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
         scheme: None,
         key_id: "k1".to_owned(),
         read_only: false,
+        must_change: false,
         create_time: NOW,
         expire_time: Some(LATER),
     }
