@@ -227,16 +227,11 @@ async fn build(
     migrate: bool,
 ) -> Result<(Store, Ops, Hasher), StartError> {
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
-    let blocklist = match &options.blocklist {
-        Some(file) => {
-            let refused = |sentence| StartError::Config(format!("blocklist.file: {sentence}"));
-            Some(Blocklist::open(file).map_err(refused)?)
-        }
-        None => {
-            tracing::info!("no list of breached passwords (blocklist.file): policies that ask for one do without");
-            None
-        }
-    };
+    let refused = |sentence| StartError::Config(format!("blocklist.file: {sentence}"));
+    let blocklist = options.blocklist.as_deref().map(Blocklist::open).transpose().map_err(refused)?;
+    if blocklist.is_none() {
+        tracing::info!("no list of breached passwords (blocklist.file): policies that ask for one do without");
+    }
     let Environment { clock, entropy } = environment.clone();
     let hasher = Hasher::start(options.hasher, Arc::clone(&entropy)).map_err(StartError::Config)?;
     let store = Store::connect(&options.store).await.map_err(|error| store_error(&error))?;

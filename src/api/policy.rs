@@ -2,11 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    answer::answer,
-    user::MAX_USERNAME,
-    validate::Fields,
-};
+use super::{answer::answer, user::MAX_USERNAME, validate::Fields};
 use crate::{
     domain::{Password, Rule, RuleKind, SubjectKind, strength::Estimate},
     ops::{

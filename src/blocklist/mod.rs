@@ -181,7 +181,10 @@ impl Blocklist {
         match header.length() {
             Some(length) if length == map.len() => {}
             Some(length) => {
-                return Err(told(&format!("has {} bytes in place of {length}: copy it again, or make it anew", map.len())));
+                return Err(told(&format!(
+                    "has {} bytes in place of {length}: copy it again, or make it anew",
+                    map.len()
+                )));
             }
             None => return Err(told("says of itself that it is larger than any file")),
         }
@@ -200,7 +203,8 @@ impl Blocklist {
     fn holds(&self, fingerprint: Fingerprint) -> bool {
         let (bucket, rest) = fingerprint.split(self.header.bits);
         let entries = usize::try_from(self.header.entries).unwrap_or_default() * ENTRY;
-        let Some((entries, index)) = self.map.get(HEADER..).and_then(|content| content.split_at_checked(entries)) else {
+        let Some((entries, index)) = self.map.get(HEADER..).and_then(|content| content.split_at_checked(entries))
+        else {
             return false;
         };
         let place = |bucket: usize| {

@@ -100,6 +100,8 @@ fn hash(line: &[u8]) -> Result<(Fingerprint, u64), &'static str> {
     let count = std::str::from_utf8(count).ok().and_then(|count| count.parse().ok());
     match count {
         Some(count) if is_hash => Ok((Fingerprint::of_digest(&sha1), count)),
-        Some(_) | None => Err("is not a SHA-1 of 40 hexadecimal digits, alone or with :COUNT; is this a list of --plain passwords?"),
+        Some(_) | None => {
+            Err("is not a SHA-1 of 40 hexadecimal digits, alone or with :COUNT; is this a list of --plain passwords?")
+        }
     }
 }

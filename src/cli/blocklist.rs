@@ -197,7 +197,8 @@ impl Source {
     fn open(path: &Path) -> Result<Self, Failure> {
         let unreadable = |cause| Failure::new(Exit::Failed, format!("cannot read {}: {cause}", path.display()));
         let bytes = Arc::new(AtomicU64::new(0));
-        let counted = |inner: Box<dyn Read>| -> Box<dyn Read> { Box::new(Counted { inner, bytes: Arc::clone(&bytes) }) };
+        let counted =
+            |inner: Box<dyn Read>| -> Box<dyn Read> { Box::new(Counted { inner, bytes: Arc::clone(&bytes) }) };
         let (name, reader, length) = if path == Path::new("-") {
             ("standard input".to_owned(), counted(Box::new(io::stdin())), None)
         } else {

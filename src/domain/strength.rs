@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
-use zxcvbn::zxcvbn;
+use zxcvbn::{feedback::Feedback, zxcvbn};
 
 use super::Password;
 
@@ -35,11 +35,13 @@ pub fn estimate(password: &Password, context: &[&str]) -> Estimate {
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
     let found = zxcvbn(&looked_at, &words);
     let feedback = found.feedback();
+    let warning = feedback.and_then(Feedback::warning).map(|warning| warning.to_string());
+    let suggestions = feedback.map(|said| said.suggestions().iter().map(ToString::to_string).collect());
     Estimate {
         score: u32::from(u8::from(found.score())),
         guesses_log10: found.guesses_log10(),
-        warning: feedback.and_then(|said| said.warning()).map(|warning| warning.to_string()).unwrap_or_default(),
-        suggestions: feedback.map(|said| said.suggestions().iter().map(ToString::to_string).collect()).unwrap_or_default(),
+        warning: warning.unwrap_or_default(),
+        suggestions: suggestions.unwrap_or_default(),
     }
 }
 

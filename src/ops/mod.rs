@@ -35,8 +35,8 @@ use crate::{
     blocklist::Blocklist,
     crypto::{Hasher, Keyring, Turn},
     domain::{
-        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
-        Tenant, TenantRef, Timestamp, Uid,
+        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
+        SubjectState, Tenant, TenantRef, Timestamp, Uid,
     },
     store::{Lockouts, SecretChange, Store, SubjectChange},
 };

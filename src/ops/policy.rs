@@ -53,7 +53,7 @@ impl Ops {
     /// list of breached passwords is left out where the service has none.
     ///
     /// # Errors
-    /// Not own subject; tenant not found.
+    /// Tenant not found.
     pub async fn explain_policy(
         &self,
         call: &Call,
@@ -90,7 +90,8 @@ impl Ops {
             user = self.store.subject(&tenant.uid, USER, &SubjectRef::Id(id)).await?;
         }
         let login = user.as_ref().and_then(|user| user.login.as_deref()).or(request.username.as_deref());
-        let context = context(&tenant, login);
+        // As where they are set: a machine's secret has nothing to do with the tenant's name.
+        let context = if request.kind == USER { context(&tenant, login) } else { login.into_iter().collect() };
         let strength = self.estimate(policy, &password, &context).await?;
         let mut violations = self.broken(policy, &password, &context, Some(&strength));
         if let Some(user) = &user
@@ -110,7 +111,8 @@ impl Ops {
 
     /// Every rule that a given secret breaks, but that of history.
     pub(super) async fn violations(&self, policy: &Policy, password: &Password, context: &[&str]) -> Result<Vec<Rule>> {
-        let strength = if policy.min_strength > 0 { Some(self.estimate(policy, password, context).await?) } else { None };
+        let strength =
+            if policy.min_strength > 0 { Some(self.estimate(policy, password, context).await?) } else { None };
         Ok(self.broken(policy, password, context, strength.as_ref()))
     }
 

@@ -9,8 +9,7 @@ use super::Ops;
 use crate::{
     crypto::{DataKey, Place, Verifier},
     domain::{
-        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Timestamp, Violation,
-        generator,
+        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Timestamp, Violation, generator,
     },
 };
 

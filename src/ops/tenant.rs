@@ -33,7 +33,9 @@ impl Ops {
         let now = self.now();
         let id = self.id_or_new(request.id, now);
         let target = Target::Tenant(id.to_string());
-        self.audited(call, target.clone(), async {
+        let about = target.clone();
+        // A tenant is large, and so is a future that moves it about.
+        let act = Box::pin(async {
             if !call.grant.caller().reaches_all {
                 let message = "only callers of the tenant system make tenants";
                 return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:create"));
@@ -49,14 +51,14 @@ impl Ops {
             };
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
             let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
-            let record = call.record(self, target, Outcome::Succeeded, None, String::new());
+            let record = call.record(self, about, Outcome::Succeeded, None, String::new());
             let stored = self.store.insert_tenant(tenant.clone(), key, record).await;
             stored.map_err(|error| {
                 name_field(error, &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")])
             })?;
             Ok(tenant)
-        })
-        .await
+        });
+        self.audited(call, target, act).await
     }
 
     /// Reads a tenant.

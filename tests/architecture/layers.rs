@@ -19,7 +19,11 @@ struct Layer {
 /// The arrows of `lib.rs`. `main.rs` and `lib.rs` themselves are the row without a name.
 const LAYERS: &[Layer] = &[
     Layer { module: "", modules: &["cli"], crates: &[] },
-    Layer { module: "domain", modules: &[], crates: &["secrecy", "serde", "unicode_normalization", "zeroize", "zxcvbn"] },
+    Layer {
+        module: "domain",
+        modules: &[],
+        crates: &["secrecy", "serde", "unicode_normalization", "zeroize", "zxcvbn"],
+    },
     Layer { module: "audit", modules: &["domain"], crates: &[] },
     Layer {
         module: "blocklist",

@@ -123,7 +123,8 @@ async fn no_string_in_any_field_is_more_than_refused_or_told_again_where_it_is_s
                     let asked_for = last.containing_oneof().is_some_and(|oneof| oneof.name() == "subject");
                     // Output only, or only ever compared.
                     let ignored = ["etag", "source", "subject_id"].contains(&last.name());
-                    let words = ["alias", "audience", "display_name", "issuer", "purpose", "scope", "username", "words"];
+                    let words =
+                        ["alias", "audience", "display_name", "issuer", "purpose", "scope", "username", "words"];
                     let words = [&words[..], &["subject_types"]].concat();
                     let tame = text.chars().count() < 128 && !text.chars().any(char::is_control);
                     let free = ignored || (tame && words.contains(&last.name()));

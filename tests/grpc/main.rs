@@ -16,6 +16,7 @@ mod devices;
 mod dynamic;
 mod input;
 mod integrations;
+mod policies;
 mod robustness;
 mod tenants;
 mod tokens;

@@ -11,9 +11,9 @@ use aws_lc_rs::{
 use data_encoding::BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rekey::proto::{
-    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, JwtIssuer,
-    ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, Tenant, WhoAmIRequest, change_password_request,
-    create_user_request, reset_password_request,
+    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, JwtIssuer, PolicyPreset,
+    ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, SecretPolicy, Tenant, WhoAmIRequest,
+    change_password_request, create_user_request, reset_password_request,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Request, metadata::MetadataMap};
@@ -67,7 +67,13 @@ async fn with_issuer() -> (Rekey, Issuer) {
         ..JwtIssuer::default()
     };
     let tenant_id = "school".to_owned();
-    let tenant = Tenant { tenant_id, change_password_allowed: true, jwt_issuers: vec![trusted], ..Tenant::default() };
+    let tenant = Tenant {
+        tenant_id,
+        change_password_allowed: true,
+        user_policy: Some(SecretPolicy { preset: PolicyPreset::Ocariot.into(), ..SecretPolicy::default() }),
+        jwt_issuers: vec![trusted],
+        ..Tenant::default()
+    };
     rekey.make_tenant(tenant).await;
     for (id, name) in [(ADA, "ada"), (EVE, "eve")] {
         let request = CreateUserRequest {

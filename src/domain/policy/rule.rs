@@ -102,9 +102,7 @@ impl Policy {
                 0 | 1 => "must not be the password that it replaces".to_owned(),
                 history => format!("must not be one of the last {history} passwords of its user"),
             },
-            RuleKind::Characters => {
-                "must not contain U+0000 or code points that Unicode has not assigned".to_owned()
-            }
+            RuleKind::Characters => "must not contain U+0000 or code points that Unicode has not assigned".to_owned(),
         };
         Rule { kind, sentence }
     }

@@ -3,8 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{Password, SubjectKind};
 
-const PRESETS: [Preset; 5] =
-    [Preset::Nist, Preset::Applivery, Preset::Ocariot, Preset::Licensespring, Preset::Roma];
+const PRESETS: [Preset; 5] = [Preset::Nist, Preset::Applivery, Preset::Ocariot, Preset::Licensespring, Preset::Roma];
 
 fn broken(policy: &Policy, secret: &str) -> Vec<Rule> {
     policy.violations(&Password::parse(secret.to_owned()).unwrap(), &["jane.doe@example.com", "Acme Corporation"])
@@ -32,6 +31,7 @@ pub(in crate::domain) fn policies() -> impl Strategy<Value = Policy> {
             symbols: symbols.into_iter().collect(),
             blocklist,
             generated_length: min + generated,
+            ..Policy::preset(preset)
         })
         .prop_filter("has defects", |policy| policy.defects().is_empty())
 }
@@ -133,10 +133,7 @@ fn each_defect_is_told_by_its_field() {
     ];
     for (field, policy) in defective {
         let defects = policy.defects();
-        assert!(
-            !defects.is_empty() && defects.iter().any(|(at, _)| *at == field),
-            "{field}: {policy:?} {defects:?}"
-        );
+        assert!(!defects.is_empty() && defects.iter().any(|(at, _)| *at == field), "{field}: {policy:?} {defects:?}");
     }
     assert!(short(Preset::Ocariot).defects().is_empty());
     let short = Policy { max_length: 10, generated_length: 10, symbols: String::new(), ..sound };
@@ -152,11 +149,12 @@ fn it_is_kept_as_json_and_read_again() {
 
 #[test]
 fn a_rule_is_told_by_its_kind_and_explained_in_the_order_of_checking() {
-    let kinds = |rules: Vec<Rule>| rules.into_iter().map(|rule| rule.kind).collect::<Vec<_>>();
-    let roma = Policy { blocklist: true, words: vec!["Swordfish".to_owned()], ..Policy::preset(Preset::Roma) };
     use RuleKind::{
         Breached, Characters, Common, Context, Digit, History, Lower, MaxLength, MinLength, Strength, Symbol, Upper,
     };
+
+    let kinds = |rules: Vec<Rule>| rules.into_iter().map(|rule| rule.kind).collect::<Vec<_>>();
+    let roma = Policy { blocklist: true, words: vec!["Swordfish".to_owned()], ..Policy::preset(Preset::Roma) };
     assert_eq!(kinds(broken(&roma, "passwordpassword")), [Digit, Upper, Symbol, Common]);
     assert_eq!(kinds(broken(&roma, "sWORDFISH")), [MinLength, Digit, Symbol, Context]);
     assert_eq!(kinds(broken(&roma, "\u{e9}")), [MinLength, Digit, Upper, Lower, Symbol]);
