@@ -52,6 +52,7 @@ pub(super) struct Arguments {
 enum Command {
     Build(Build),
     Check(Check),
+    #[command(name = "info")]
     Describe(Describe),
 }
 
@@ -87,7 +88,6 @@ struct Check {
 
 /// Say what a list is: how many passwords, and how often it is wrong
 #[derive(clap::Args, Debug)]
-#[command(name = "info")]
 struct Describe {
     /// The list
     #[arg(value_name = "FILE")]

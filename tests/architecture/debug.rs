@@ -43,6 +43,8 @@ const TABLE: &[Row] = table! {
     ChangePasswordResponse
     CheckAccessRequest
     CheckAccessResponse
+    CheckPasswordRequest
+    CheckPasswordResponse
     CreateApiTokenRequest
     CreateApiTokenResponse
     CreateCallerRequest
@@ -59,6 +61,8 @@ const TABLE: &[Row] = table! {
     CreateUserResponse
     Device
     DeviceAuthentication
+    ExplainPolicyRequest
+    ExplainPolicyResponse
     GenerateSecret
     GetDeviceRequest
     GetDeviceResponse
@@ -84,6 +88,7 @@ const TABLE: &[Row] = table! {
     PasswordCheck
     PasswordCheckResult
     PasswordScheme
+    PolicyRule
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest
@@ -102,6 +107,7 @@ const TABLE: &[Row] = table! {
     ScopeGrant
     SecretPolicy
     SoftLock
+    StrengthEstimate
     Tenant
     TenantAlias
     UpdateIntegrationRequest

@@ -123,6 +123,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         symbols: "!#%+-".to_owned(),
         blocklist: true,
         generated_length: 20,
+        ..Policy::preset(Preset::Nist)
     };
     let settings = Settings {
         display_name: format!("Tenant “{id_text}”"),
