@@ -15,7 +15,7 @@ use rekey::{
 };
 
 fn main() {
-    let entries = env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(2_000_000_u32);
+    let entries = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(2_000_000_u32);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("list");
     let password = |number: u32| Password::parse(format!("password {number}")).unwrap();

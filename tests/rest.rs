@@ -131,14 +131,14 @@ async fn users_live_through_json() {
     assert!(user["createTime"].as_str().unwrap().starts_with("2026-01-01T00:00:00"));
 
     let verify = async |target: &str, body: Value| acme.call("POST", target, &body).await.1;
-    let right = json!({"verified": true, "userId": "7"});
+    let right = json!({"verified": true, "userId": "7", "mustChange": true});
     assert_eq!(
         verify("/v1/tenants/acme/users/7:verifyPassword", json!({"password": "a phrase of 15 and more"})).await,
         right
     );
     let by_name = json!({"username": "jo", "password": "a phrase of 15 and more"});
     assert_eq!(verify("/v1/tenants/applivery:acme/users:verifyPassword", by_name).await, right);
-    let wrong = json!({"verified": false, "userId": ""});
+    let wrong = json!({"verified": false, "userId": "", "mustChange": false});
     assert_eq!(verify("/v1/tenants/acme/users/7:verifyPassword", json!({"password": "wrong"})).await, wrong);
 
     let (status, reset) =

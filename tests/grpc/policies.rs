@@ -266,13 +266,13 @@ async fn every_rule_is_explained_and_told_by_its_kind() {
     assert_eq!(site.kinds("aaaaaaaaaaaaaaaa").await, [Digit, Upper, Symbol, Common, Strength]);
     let strong = site.check("vT3k9Wq1#zR7mX0aB").await;
     assert!(strong.accepted && strong.strength.as_ref().unwrap().score == 4, "{strong:?}");
-    let weak = site.check("Password-1234567").await;
+    let weak = site.check("Aa1!Aa1!Aa1!Aa1!").await;
     assert_eq!(kinds(&weak), [Strength]);
     let weak = weak.strength.unwrap();
     assert!(weak.score < 3 && weak.guesses_log10 > 0.0 && !weak.suggestions.is_empty(), "{weak:?}");
 
     // What is generated is exempt from the estimate, and what is given is not.
-    let refused = site.create("jane", "Password-1234567").await.unwrap_err();
+    let refused = site.create("jane", "Aa1!Aa1!Aa1!Aa1!").await.unwrap_err();
     assert_refused(&refused, "password", "STRENGTH");
     let refused = site.create("jane", "aaaaaaaaaaaaaaaa").await.unwrap_err();
     assert_refused(&refused, "password", "DIGIT,UPPER,SYMBOL,COMMON,STRENGTH");
