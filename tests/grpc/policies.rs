@@ -7,8 +7,8 @@ use rekey::{
     proto::{
         BatchVerifyPasswordsRequest, ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse,
         CreateTenantRequest, CreateUserRequest, ExplainPolicyRequest, GetUserRequest, PasswordCheck, PolicyKind,
-        PolicyPreset, PolicyRuleKind, ResetPasswordRequest, SecretPolicy, Tenant, User, VerifyPasswordRequest,
-        VerifyPasswordResponse, change_password_request, create_user_request, password_check,
+        PolicyPreset, PolicyRule, PolicyRuleKind, ResetPasswordRequest, SecretPolicy, Tenant, User,
+        VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request, password_check,
         policy_service_client::PolicyServiceClient, reset_password_request, verify_password_request,
     },
 };
@@ -137,7 +137,7 @@ impl Site {
 }
 
 fn kinds(answer: &CheckPasswordResponse) -> Vec<PolicyRuleKind> {
-    answer.violations.iter().map(|rule| rule.kind()).collect()
+    answer.violations.iter().map(PolicyRule::kind).collect()
 }
 
 /// What a refusal says of rules.
@@ -248,7 +248,7 @@ async fn every_rule_is_explained_and_told_by_its_kind() {
         site.policies.clone().explain_policy(request).await.unwrap().into_inner()
     };
     let explained = explain(PolicyKind::User).await;
-    let told: Vec<_> = explained.rules.iter().map(|rule| rule.kind()).collect();
+    let told: Vec<_> = explained.rules.iter().map(PolicyRule::kind).collect();
     assert_eq!(
         told,
         [MinLength, MaxLength, Digit, Upper, Lower, Symbol, Common, Context, Strength, History, Characters]
@@ -259,7 +259,7 @@ async fn every_rule_is_explained_and_told_by_its_kind() {
     assert_eq!((kept.preset(), kept.history, kept.words), (PolicyPreset::Roma, Some(2), policy.words));
     assert_eq!((kept.reset_must_change, kept.breached), (Some(false), Some(false)));
     // The default of integrations: the dialect's own.
-    let told: Vec<_> = explain(PolicyKind::Integration).await.rules.iter().map(|rule| rule.kind()).collect();
+    let told: Vec<_> = explain(PolicyKind::Integration).await.rules.iter().map(PolicyRule::kind).collect();
     assert_eq!(told, [MinLength, MaxLength, Characters]);
 
     assert_eq!(site.kinds("swordfish AND trombone").await, [Digit, Symbol, Context, Strength]);
@@ -344,7 +344,7 @@ async fn a_password_that_an_administrator_chose_is_good_for_being_changed_and_fo
     let reset = site.reset("jane", FIRST).await.unwrap();
     assert_eq!(site.get("jane").await, reset);
     assert!(reset.password_must_change);
-    rekey.clock.advance(Duration::from_secs(7 * 86_400 + 60));
+    rekey.clock.advance(Duration::from_hours(7 * 24 + 1));
     assert_eq!(site.told("jane", FIRST).await, (false, false));
     let late = site.change("jane", FIRST, THIRD).await.unwrap_err();
     assert_eq!(reason(&late), "CURRENT_PASSWORD_MISMATCH");
