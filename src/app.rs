@@ -16,6 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     api,
+    blocklist::Blocklist,
     crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
@@ -45,6 +46,8 @@ pub struct ServiceOptions {
     pub hasher: HasherOptions,
     /// What callers and guessers are held to.
     pub limits: LimitOptions,
+    /// The list of breached passwords; none where absent.
+    pub blocklist: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Whether the reflection services (v1 and v1alpha) are offered.
@@ -217,13 +220,18 @@ impl Service {
     }
 }
 
-/// The parts, in the order in which they can fail: keys, hashing, database.
+/// The parts, in the order in which they can fail: keys, files, hashing, database.
 async fn build(
     options: &ServiceOptions,
     environment: &Environment,
     migrate: bool,
 ) -> Result<(Store, Ops, Hasher), StartError> {
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
+    let refused = |sentence| StartError::Config(format!("blocklist.file: {sentence}"));
+    let blocklist = options.blocklist.as_deref().map(Blocklist::open).transpose().map_err(refused)?;
+    if blocklist.is_none() {
+        tracing::info!("no list of breached passwords (blocklist.file): policies that ask for one do without");
+    }
     let Environment { clock, entropy } = environment.clone();
     let hasher = Hasher::start(options.hasher, Arc::clone(&entropy)).map_err(StartError::Config)?;
     let store = Store::connect(&options.store).await.map_err(|error| store_error(&error))?;
@@ -244,6 +252,7 @@ async fn build(
         )));
     }
     let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy, &options.limits);
+    let ops = ops.with_blocklist(blocklist);
     Ok((store, ops, hasher))
 }
 

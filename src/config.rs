@@ -55,6 +55,7 @@ pub struct Config {
     hashing: Hashing,
     metrics: Metrics,
     limits: Limits,
+    blocklist: Blocklist,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -115,6 +116,11 @@ impl Metrics {
     fn address(&self) -> Result<Option<SocketAddr>, AddrParseError> {
         if self.listen.is_empty() { Ok(None) } else { self.listen.parse().map(Some) }
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Blocklist {
+    file: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -213,6 +219,7 @@ impl Config {
                 parallelism: self.hashing.parallelism,
             },
             limits: self.limits.options(),
+            blocklist: is_set(&self.blocklist.file).then(|| self.blocklist.file.clone()),
             listen: tls.listen,
             reflection: tls.reflection,
             tls: is_set(&tls.tls_key_file).then(|| (tls.tls_certificate_file.clone(), tls.tls_key_file.clone())),

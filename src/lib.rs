@@ -8,7 +8,8 @@
 //!             cli ──> app ── builds ──> everything
 //!    REST ──> gateway ──gRPC──> api ──> ops ──> store ──> database
 //!               │proto           │ └access┘├──> crypto
-//!               └───────────────>┘         └──> audit          domain is under all of them
+//!               └───────────────>┘         ├──> audit
+//!                                          └──> blocklist      domain is under all of them
 //! ```
 //!
 //! Three hops from wire to disk: `api` decodes and encodes, `ops` decides, `store` persists. `gateway` has no Rust path
@@ -18,6 +19,7 @@ pub mod access;
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod blocklist;
 pub mod cli;
 pub mod config;
 pub mod crypto;

@@ -131,7 +131,7 @@ async fn users_live_through_json() {
     assert!(user["createTime"].as_str().unwrap().starts_with("2026-01-01T00:00:00"));
 
     let verify = async |target: &str, body: Value| acme.call("POST", target, &body).await.1;
-    let right = json!({"verified": true, "userId": "7", "mustChange": false});
+    let right = json!({"verified": true, "userId": "7", "mustChange": true});
     assert_eq!(
         verify("/v1/tenants/acme/users/7:verifyPassword", json!({"password": "a phrase of 15 and more"})).await,
         right
@@ -413,4 +413,51 @@ async fn who_may_not_call_does_not_learn_what_is_wrong_with_the_request() {
         let reply = send(acme.rekey.http, "POST", target, &headers, body).await;
         assert_eq!(reply.error(), is(403, 7, "PERMISSION_MISSING"), "{target}");
     }
+}
+
+#[tokio::test]
+async fn policies_are_explained_and_passwords_tried() {
+    let acme = Acme::start().await;
+    let (status, explained) =
+        acme.call("GET", "/v1/tenants/acme/policies/POLICY_KIND_USER:explain", &Value::Null).await;
+    assert_eq!(status, 200, "{explained}");
+    let first = json!({"kind": "POLICY_RULE_KIND_MIN_LENGTH", "description": "must have at least 15 characters"});
+    assert_eq!(explained["rules"][0], first);
+    assert_eq!(explained["policy"]["temporaryTtl"], "604800s");
+    assert_eq!(explained["policy"]["resetMustChange"], true);
+
+    let of =
+        |length: usize| "k\u{e9}\u{1F600}\u{4e00}7Q".chars().cycle().take(length - 1).chain(['z']).collect::<String>();
+    let check = async |password: &str| {
+        let body = json!({"kind": "POLICY_KIND_USER", "password": password});
+        let (status, answer) = acme.call("POST", "/v1/tenants/acme/policies:checkPassword", &body).await;
+        assert_eq!(status, 200, "{answer}");
+        let told = answer["violations"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let kinds: Vec<_> = told.iter().map(|rule| rule["kind"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(answer["accepted"].as_bool().unwrap_or_default(), kinds.is_empty());
+        kinds.join(" ").replace("POLICY_RULE_KIND_", "")
+    };
+    for (length, expected) in
+        [(7, "MIN_LENGTH"), (14, "MIN_LENGTH"), (15, ""), (64, ""), (128, ""), (129, "MAX_LENGTH")]
+    {
+        assert_eq!(check(&of(length)).await, expected, "{length}");
+    }
+    assert_eq!(check("PasswordPassword").await, "COMMON");
+    assert_eq!(check("null\0in the midst of it").await, "CHARACTERS");
+    let (_, strong) =
+        acme.call("POST", "/v1/tenants/acme/policies:checkPassword", &json!({"password": "vT3k9Wq1#zR7mX0aB"})).await;
+    assert_eq!((&strong["accepted"], &strong["strength"]["score"]), (&json!(true), &json!(4)));
+
+    // What sets one refuses with the same kinds.
+    let path = "/v1/tenants/acme/users/7:resetPassword";
+    let (status, refused) = acme.call("POST", path, &json!({"newPassword": "passwordpassw"})).await;
+    let info = &refused["details"][0];
+    assert_eq!((status, info["reason"].as_str()), (400, Some("POLICY_VIOLATED")), "{refused}");
+    assert_eq!(info["metadata"]["rules"], "MIN_LENGTH");
+    let (_, reset) = acme.call("POST", path, &json!({"newPassword": "caf\u{65}\u{301} au lait, twice"})).await;
+    assert_eq!(reset["user"]["passwordMustChange"], true, "{reset}");
+    let body = json!({"username": "jo", "password": "caf\u{e9} au lait, twice"});
+    let (_, verified) = acme.call("POST", "/v1/tenants/acme/users:verifyPassword", &body).await;
+    assert_eq!((&verified["verified"], &verified["mustChange"]), (&json!(true), &json!(true)), "{verified}");
+    acme.rekey.stop().await;
 }

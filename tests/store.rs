@@ -56,6 +56,8 @@ on_both_engines! {
     conformance::a_change_needs_the_version_it_was_decided_on,
     conformance::a_credential_is_found_with_its_caller_and_stays_taken_when_revoked,
     conformance::a_rehash_gives_way_to_any_change,
+    conformance::of_a_users_passwords_as_many_are_kept_as_are_asked_for,
+    conformance::a_password_is_marked_once_and_while_it_is_in_force,
     conformance::a_record_is_kept_in_full,
     conformance::a_change_without_its_record_does_not_happen,
     conformance::another_store_sees_everything,

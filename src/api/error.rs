@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
-use crate::domain::{Error, Reason, Timestamp};
+use crate::domain::{Error, Reason, RuleKind, Timestamp};
 
 /// The `domain` of every `ErrorInfo`.
 pub const DOMAIN: &str = "rekey";
@@ -77,6 +77,12 @@ pub fn status(error: &Error, request_id: &str) -> Status {
         error.metadata().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     if let Some(time) = error.expire_time() {
         metadata.insert("expire_time".to_owned(), rfc3339(time));
+    }
+    // tonic-types' BadRequest has no `reason`: kinds of rule are named here, in the order of the violations.
+    let rules = error.violations().iter().filter_map(|violation| violation.rule).map(RuleKind::as_str);
+    let rules = rules.collect::<Vec<_>>().join(",");
+    if !rules.is_empty() {
+        metadata.insert("rules".to_owned(), rules);
     }
     let mut details = ErrorDetails::with_error_info(name, DOMAIN, metadata);
     if !error.violations().is_empty() {

@@ -187,6 +187,19 @@ fn policy(fields: &mut Fields, path: &str, given: Option<SecretPolicy>, default:
     policy.max_length = given.max_length.unwrap_or(policy.max_length);
     policy.blocklist = given.blocklist.unwrap_or(policy.blocklist);
     policy.generated_length = given.generated_length.unwrap_or(policy.generated_length);
+    policy.history = given.history.unwrap_or(policy.history);
+    policy.breached = given.breached.unwrap_or(policy.breached);
+    policy.min_strength = given.min_strength.unwrap_or(policy.min_strength);
+    policy.words = given.words;
+    policy.reset_must_change = given.reset_must_change.unwrap_or(policy.reset_must_change);
+    if let Some(ttl) = given.temporary_ttl {
+        match u64::try_from(ttl.seconds) {
+            Ok(seconds) if ttl.nanos == 0 => policy.temporary_ttl_s = seconds,
+            Ok(_) | Err(_) => {
+                fields.refuse::<()>(format!("{path}.temporary_ttl"), "must be whole seconds, and not negative");
+            }
+        }
+    }
     if let Some(symbols) = given.symbols {
         policy.symbols = symbols;
     }
@@ -302,7 +315,15 @@ impl From<Policy> for SecretPolicy {
             symbols: Some(policy.symbols),
             blocklist: Some(policy.blocklist),
             generated_length: Some(policy.generated_length),
-            ..Default::default()
+            history: Some(policy.history),
+            breached: Some(policy.breached),
+            min_strength: Some(policy.min_strength),
+            words: policy.words,
+            reset_must_change: Some(policy.reset_must_change),
+            temporary_ttl: Some(prost_types::Duration {
+                seconds: i64::try_from(policy.temporary_ttl_s).unwrap_or(i64::MAX),
+                nanos: 0,
+            }),
         }
     }
 }

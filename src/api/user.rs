@@ -168,10 +168,11 @@ impl UserService for UserApi {
                 return Err(fields.error());
             };
             let verified = self.ops.verify_password(call, VerifyPassword { tenant, user, password, from }).await?;
+            let must_change = verified.as_ref().is_some_and(|verified| verified.must_change);
             Ok(VerifyPasswordResponse {
                 verified: verified.is_some(),
-                user_id: verified.map(|id| id.to_string()).unwrap_or_default(),
-                ..Default::default()
+                user_id: verified.map(|verified| verified.user_id.to_string()).unwrap_or_default(),
+                must_change,
             })
         })
         .await
@@ -198,8 +199,9 @@ impl UserService for UserApi {
             let outcomes = self.ops.verify_passwords(call, checks).await;
             let results = outcomes.into_iter().map(|outcome| {
                 let (verified, overloaded) = unless_overloaded(outcome)?;
-                let user_id = verified.as_ref().map(ToString::to_string).unwrap_or_default();
-                Ok(PasswordCheckResult { verified: verified.is_some(), user_id, overloaded, ..Default::default() })
+                let must_change = verified.as_ref().is_some_and(|verified| verified.must_change);
+                let user_id = verified.as_ref().map(|verified| verified.user_id.to_string()).unwrap_or_default();
+                Ok(PasswordCheckResult { verified: verified.is_some(), user_id, overloaded, must_change })
             });
             Ok(BatchVerifyPasswordsResponse { results: results.collect::<Result<_, Error>>()? })
         })
@@ -346,8 +348,11 @@ fn changes(fields: &mut Fields, mask: Option<&Mask>, user: Option<proto::User>) 
 }
 
 impl From<UserView> for proto::User {
-    fn from(UserView { tenant_id, subject, password_change_time, soft_lock: lock }: UserView) -> Self {
+    fn from(view: UserView) -> Self {
+        let UserView { tenant_id, subject, password_change_time, soft_lock: lock, .. } = view;
         Self {
+            password_must_change: view.password_must_change,
+            password_expire_time: view.password_expire_time.map(timestamp),
             tenant_id: tenant_id.to_string(),
             user_id: subject.id.to_string(),
             etag: subject.etag(),

@@ -163,7 +163,10 @@ impl Fields {
     pub(super) fn password(&mut self, field: &str, value: String) -> Option<Password> {
         match Password::parse(value) {
             Ok(password) => Some(password),
-            Err(rule) => self.refuse(field, rule),
+            Err(unfit) => {
+                self.0.push(Violation::of_rule(field, unfit.into()));
+                None
+            }
         }
     }
 

@@ -160,7 +160,7 @@ async fn hash(hasher: &Hasher, threads: usize, each: usize) -> Result<(), Failur
             let tenant = Uid::from_stored("calibrate");
             for _ in 0..count {
                 let password = Password::parse("correct horse battery staple".to_owned());
-                let password = password.map_err(str::to_owned)?;
+                let password = password.map_err(|unfit| unfit.to_string())?;
                 let turn = Turn { tenant: &tenant, deadline: None };
                 hasher.verify(turn, password, None).await.map_err(|error| error.to_string())?;
             }

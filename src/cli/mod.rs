@@ -2,6 +2,7 @@
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
 mod admin;
+mod blocklist;
 mod calibrate;
 mod census;
 mod completions;
@@ -99,6 +100,7 @@ enum Command {
     Caller(admin::caller::Arguments),
     Policy(admin::policy::Arguments),
     Audit(admin::audit::Arguments),
+    Blocklist(blocklist::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -138,6 +140,7 @@ impl Cli {
             Command::Caller(arguments) => block_on(admin::caller::run(arguments)),
             Command::Policy(arguments) => block_on(admin::policy::run(arguments)),
             Command::Audit(arguments) => block_on(admin::audit::run(arguments)),
+            Command::Blocklist(arguments) => blocklist::run(arguments),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

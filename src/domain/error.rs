@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
-use super::Timestamp;
+use super::{Rule, RuleKind, Timestamp};
 
 /// What the layers return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -74,12 +74,19 @@ pub struct Violation {
     pub field: String,
     /// A sentence for a person, without the value.
     pub description: String,
+    /// Which rule for secrets it is, where it is one.
+    pub rule: Option<RuleKind>,
 }
 
 impl Violation {
     /// A violation of one field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
+        Self { field: field.into(), description: description.into(), rule: None }
+    }
+
+    /// A rule for secrets that one field breaks.
+    pub fn of_rule(field: impl Into<String>, rule: Rule) -> Self {
+        Self { field: field.into(), description: rule.sentence, rule: Some(rule.kind) }
     }
 }
 

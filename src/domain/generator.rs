@@ -151,7 +151,7 @@ mod tests {
             let wish = policy.min_length + u32::try_from(wish.index((most - policy.min_length + 1) as usize)).unwrap();
             for length in [policy.min_length, policy.generated_length, most, wish] {
                 let secret = generate(&policy, length, &entropy);
-                prop_assert_eq!(policy.violations(&secret, &[]), Vec::<String>::new());
+                prop_assert_eq!(policy.violations(&secret, &[]), Vec::new());
                 prop_assert_eq!(secret.length(), length as usize);
                 prop_assert!(text(&secret).is_ascii());
             }

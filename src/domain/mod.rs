@@ -3,7 +3,7 @@
 //! Pure. No async, no I/O, no clock, no ambient randomness, no serde on secrets: time and randomness are arguments.
 //! One noun, one file; what a noun is in the database is in `store`, on the wire in `api`, under the same name.
 
-mod blocklist;
+pub(crate) mod common;
 pub mod entropy;
 pub mod error;
 pub mod filter;
@@ -16,6 +16,7 @@ pub mod permission;
 pub mod policy;
 pub mod role;
 pub mod secret;
+pub mod strength;
 pub mod subject;
 pub mod tenant;
 pub mod time;
@@ -26,9 +27,9 @@ pub use filter::Filter;
 pub use id::{ResourceId, Uid};
 pub use listing::{Order, Position};
 pub use lockout::Lockout;
-pub use password::Password;
+pub use password::{Password, Unfit};
 pub use permission::Permission;
-pub use policy::Policy;
+pub use policy::{Policy, Rule, RuleKind};
 pub use role::{Reach, Role};
 pub use secret::{Material, Secret, Slot, Stage, WrappedKey};
 pub use subject::{Attributes, Labels, Subject, SubjectKind, SubjectRef, SubjectState, Transition};

@@ -1,10 +1,12 @@
 //! Secrets as people and machines type them: bounded, normalised, and then never changed again.
 
-use std::fmt;
+use std::{error::Error as StdError, fmt};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use unicode_normalization::{UnicodeNormalization as _, char::is_public_assigned};
 use zeroize::Zeroizing;
+
+use super::{Rule, RuleKind};
 
 /// A password or other secret in the one form that is hashed, sealed and compared: NFC (NIST SP 800-63B-4 section
 /// 3.1.1.2), at most [`Password::MAX_BYTES`], without U+0000 and code points that Unicode has not assigned, never truncated.
@@ -18,6 +20,29 @@ pub struct Password {
     received: Option<SecretString>,
 }
 
+/// Why a text can be no password under any policy: a sentence without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// Which rule it breaks.
+    pub kind: RuleKind,
+    /// For a person.
+    pub sentence: &'static str,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence)
+    }
+}
+
+impl StdError for Unfit {}
+
+impl From<Unfit> for Rule {
+    fn from(Unfit { kind, sentence }: Unfit) -> Self {
+        Self { kind, sentence: sentence.to_owned() }
+    }
+}
+
 impl Password {
     /// The most bytes of UTF-8 that are looked at, before and after normalisation.
     pub const MAX_BYTES: usize = 65_536;
@@ -25,25 +50,26 @@ impl Password {
     /// Normalises a secret.
     ///
     /// # Errors
-    /// A sentence that names the rule and not the secret: empty, too long, or with a code point that is refused.
-    pub fn parse(text: String) -> Result<Self, &'static str> {
+    /// The rule that it breaks: empty, too long, or with a code point that is refused.
+    pub fn parse(text: String) -> Result<Self, Unfit> {
+        let unfit = |kind, sentence| Err(Unfit { kind, sentence });
         let text = Zeroizing::new(text);
         if text.is_empty() {
-            return Err("must have at least one character");
+            return unfit(RuleKind::MinLength, "must have at least one character");
         }
         if text.len() > Self::MAX_BYTES {
-            return Err("must have at most 65536 bytes");
+            return unfit(RuleKind::MaxLength, "must have at most 65536 bytes");
         }
         if text.contains('\0') {
-            return Err("must not contain U+0000");
+            return unfit(RuleKind::Characters, "must not contain U+0000");
         }
         if !text.chars().all(|character| is_public_assigned(character) || is_private_use(character)) {
-            return Err("must not contain code points that Unicode has not assigned");
+            return unfit(RuleKind::Characters, "must not contain code points that Unicode has not assigned");
         }
         // Measured first: a string that grows, or shrinks at the end, leaves pieces of the secret behind.
         let length = text.nfc().map(char::len_utf8).sum();
         if length > Self::MAX_BYTES {
-            return Err("must have at most 65536 bytes");
+            return unfit(RuleKind::MaxLength, "must have at most 65536 bytes");
         }
         let mut normalised = String::with_capacity(length);
         normalised.extend(text.nfc());
@@ -91,7 +117,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<String, &'static str> {
-        Password::parse(text.to_owned()).map(|password| password.secret().expose_secret().to_owned())
+        let parsed = Password::parse(text.to_owned()).map_err(|unfit| unfit.sentence);
+        parsed.map(|password| password.secret().expose_secret().to_owned())
     }
 
     #[test]

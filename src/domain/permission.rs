@@ -79,6 +79,8 @@ impl Permission {
     pub const GET_USER: Self = Self("users:get");
     /// To see a device's secret.
     pub const REVEAL_DEVICE: Self = Self("devices:revealAuthentication");
+    /// To set users' passwords.
+    pub const RESET_USER: Self = Self("users:resetPassword");
     /// To see an integration's secrets.
     pub const REVEAL_INTEGRATION: Self = Self("integrations:reveal");
 

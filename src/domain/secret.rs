@@ -63,7 +63,7 @@ pub enum Stage {
     Current,
     /// Still accepted until its deadline.
     Previous,
-    /// Void; its payload is wiped.
+    /// Void; its payload is wiped, but for those passwords of a user that may not be chosen again.
     Revoked,
 }
 
@@ -122,7 +122,7 @@ pub struct Secret {
     pub stage: Stage,
     /// In what form.
     pub material: Material,
-    /// Ciphertext or digest; empty once revoked.
+    /// Ciphertext or digest; empty once wiped.
     pub payload: Vec<u8>,
     /// Algorithm and parameters of a verifier, in plain for the census; unknown where it was made before these were kept.
     pub scheme: Option<String>,
@@ -130,6 +130,8 @@ pub struct Secret {
     pub key_id: String,
     /// Whether a caller proved by it may only read.
     pub read_only: bool,
+    /// Whether it is good for being changed by its owner, and for nothing else.
+    pub must_change: bool,
     /// When it was made.
     pub create_time: Timestamp,
     /// When it ends by itself.

@@ -2,7 +2,11 @@
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{Call, Ops, device::VerifyAuthentication, user::VerifyPassword};
+use super::{
+    Call, Ops,
+    device::VerifyAuthentication,
+    user::{Verified, VerifyPassword},
+};
 use crate::domain::{ResourceId, Result};
 
 /// Devices' passwords that a batch checks at once: enough to hide the database's answers behind each other.
@@ -11,7 +15,7 @@ const DEVICES_AT_ONCE: usize = 8;
 impl Ops {
     /// Checks passwords, in their order. As many wait as keep the hashing threads at work and no more, so that a batch has
     /// no larger a share of the queue than other callers of its tenant.
-    pub async fn verify_passwords(&self, call: &Call, checks: Vec<VerifyPassword>) -> Vec<Result<Option<ResourceId>>> {
+    pub async fn verify_passwords(&self, call: &Call, checks: Vec<VerifyPassword>) -> Vec<Result<Option<Verified>>> {
         let at_once = self.hasher.threads() * 2;
         let checks = checks.into_iter().map(|check| self.verify_password(call, check));
         stream::iter(checks).buffered(at_once).collect().await

@@ -95,7 +95,7 @@ impl Ops {
             let mut subject = self.new_subject(&tenant, KIND, id, Some(request.user_name), now);
             subject.attributes.labels = request.labels;
             let context: Vec<&str> = subject.login.as_deref().into_iter().collect();
-            let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context)?;
+            let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let secret = self.keep_password(&key, &subject, 1, now, &password)?;
             let record = call.record(self, target, Ending::Succeeded, None, String::new());
@@ -138,7 +138,10 @@ impl Ops {
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
             let policy = &tenant.settings.device_policy;
-            let new = request.source.map(|source| self.decide(policy, source, &context)).transpose()?;
+            let new = match request.source {
+                Some(source) => Some(self.decide(policy, source, &context).await?),
+                None => None,
+            };
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
             let was_locked = new.is_some() && self.is_soft_locked(&subject).await?;
 

@@ -101,7 +101,7 @@ impl Ops {
             let username = request.username.unwrap_or_else(|| format!("rk-{}", self.make_uid(now)));
             let mut subject = self.new_subject(&tenant, KIND, id, Some(username.clone()), now);
             subject.attributes.labels = request.labels;
-            let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username])?;
+            let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username]).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let mut secrets = vec![self.keep_password(&key, &subject, 1, now, &password)?];
             if !request.settings.0.is_empty() {
@@ -208,7 +208,7 @@ impl Ops {
             let tenant = self.tenant(call, tenant).await?;
             let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
             let subject = found.ok_or_else(|| not_found(KIND))?;
-            let (password, _) = self.decide(&tenant.settings.integration_policy, Source::Generate(None), &[])?;
+            let (password, _) = self.decide(&tenant.settings.integration_policy, Source::Generate(None), &[]).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_password(&key, subject, subject.version + 1, now, &password)?;

@@ -20,6 +20,7 @@ mod journal;
 pub mod lifecycle;
 mod limit;
 pub mod listing;
+pub mod policy;
 mod reach;
 mod repeat;
 mod secret;
@@ -33,6 +34,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::Semaphore;
+
 use self::{
     attempt::Attempts,
     data_keys::DataKeys,
@@ -43,10 +46,11 @@ use self::{
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
+    blocklist::Blocklist,
     crypto::{Hasher, Keyring, Turn},
     domain::{
-        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
-        Tenant, TenantRef, Timestamp, Uid,
+        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
+        SubjectState, Tenant, TenantRef, Timestamp, Uid,
     },
     store::{Lockouts, SecretChange, Store, SubjectChange},
 };
@@ -73,6 +77,8 @@ pub struct Ops {
     lockouts: Lockouts,
     limits: Arc<Limits>,
     replies: Replies,
+    blocklist: Option<Arc<Blocklist>>,
+    estimates: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Ops {
@@ -145,7 +151,22 @@ impl Ops {
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
         let limits = Arc::new(Limits::new(limits, &clock));
         let replies = Replies::start(store.clone(), Arc::clone(&clock));
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits, replies }
+        let estimates = Arc::new(Semaphore::new(hasher.threads()));
+        Self {
+            store,
+            keyring,
+            hasher,
+            clock,
+            entropy,
+            data_keys,
+            journal,
+            attempts,
+            lockouts,
+            limits,
+            replies,
+            blocklist: None,
+            estimates,
+        }
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -298,7 +319,7 @@ impl Ops {
         let time = self.now();
         let Plan { login, state, attributes, forgives, leaves_administrator, secrets } = plan(subject, time)?;
         let target = Target::Subject(subject.kind, subject.id.to_string());
-        let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
+        let record = call.record(self, target, Outcome::Succeeded, None, with_epoch(detail, &secrets));
         let change = SubjectChange {
             subject_uid: subject.uid.clone(),
             expected_version: subject.version,
@@ -312,7 +333,7 @@ impl Ops {
         };
         if call.validates() {
             let keys = change.secrets.iter().filter_map(|secret| match secret {
-                SecretChange::Replace(secret) => secret.slot.lookup_key(),
+                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => secret.slot.lookup_key(),
                 SecretChange::Revoke(_) => None,
             });
             self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
@@ -342,6 +363,17 @@ impl From<(Option<String>, Vec<SecretChange>)> for Plan {
     fn from((login, secrets): (Option<String>, Vec<SecretChange>)) -> Self {
         Self { login, secrets, ..Self::default() }
     }
+}
+
+/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones.
+fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
+    let epoch = secrets.iter().find_map(|change| match change {
+        SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } if secret.slot == Slot::Password => {
+            Some(secret.version)
+        }
+        SecretChange::Replace(_) | SecretChange::Succeed { .. } | SecretChange::Revoke(_) => None,
+    });
+    epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
 }
 
 fn check_etag(subject: &Subject, etag: Option<&str>) -> Result<()> {

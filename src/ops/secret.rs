@@ -9,8 +9,7 @@ use super::Ops;
 use crate::{
     crypto::{DataKey, Place, Verifier},
     domain::{
-        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Tenant, Timestamp, Violation,
-        generator,
+        Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Timestamp, Violation, generator,
     },
 };
 
@@ -25,14 +24,14 @@ pub enum Source {
 
 impl Ops {
     /// The secret itself, after the policy was asked, and whether it was made here.
-    pub(super) fn decide(&self, policy: &Policy, source: Source, context: &[&str]) -> Result<(Password, bool)> {
+    pub(super) async fn decide(&self, policy: &Policy, source: Source, context: &[&str]) -> Result<(Password, bool)> {
         match source {
             Source::Given(password, field) => {
-                let broken = policy.violations(&password, context);
+                let broken = self.violations(policy, &password, context).await?;
                 if broken.is_empty() {
                     return Ok((password, false));
                 }
-                Err(Error::policy(broken.into_iter().map(|rule| Violation::new(field, rule)).collect()))
+                Err(Error::policy(broken.into_iter().map(|rule| Violation::of_rule(field, rule)).collect()))
             }
             Source::Generate(length) => {
                 let length = length.unwrap_or(policy.generated_length);
@@ -108,23 +107,25 @@ impl Ops {
             scheme: None,
             key_id,
             read_only: false,
+            must_change: false,
             create_time: now,
             expire_time: None,
         }
     }
 
     /// A user's verifier, opened; `None` where there is none in force.
-    pub(super) async fn verifier(
-        &self,
-        tenant: &Tenant,
-        found: Option<&(Subject, Vec<Secret>)>,
-    ) -> Result<Option<Verifier>> {
+    pub(super) async fn verifier(&self, found: Option<&(Subject, Vec<Secret>)>) -> Result<Option<Verifier>> {
         let now = self.now();
         let Some((subject, secrets)) = found else { return Ok(None) };
         let Some(secret) = in_force(secrets, &Slot::Password, now) else { return Ok(None) };
-        let key = self.data_keys.by_id(&tenant.uid, &secret.key_id).await?;
+        self.open_verifier(subject, secret).await.map(Some)
+    }
+
+    /// One of a user's verifiers, opened.
+    pub(super) async fn open_verifier(&self, subject: &Subject, secret: &Secret) -> Result<Verifier> {
+        let key = self.data_keys.by_id(&subject.tenant_uid, &secret.key_id).await?;
         let phc = key.open(place(subject, &secret.slot, secret.version), &secret.payload)?;
-        Ok(Some(Verifier::from_stored(utf8(phc)?)))
+        Ok(Verifier::from_stored(utf8(phc)?))
     }
 
     /// A subject's password in clear; `None` where there is none in force.
@@ -161,6 +162,11 @@ pub(super) fn in_force<'a>(secrets: &'a [Secret], slot: &Slot, now: Timestamp) -
     secrets.iter().find(|secret| secret.slot == *slot && secret.stage == Stage::Current && secret.is_live(now))
 }
 
+/// The password that was last set, whether or not it has ended since.
+pub(super) fn in_stage(secrets: &[Secret]) -> Option<&Secret> {
+    secrets.iter().find(|secret| secret.slot == Slot::Password && secret.stage == Stage::Current)
+}
+
 pub(super) fn new_secret(
     subject: &Subject,
     slot: Slot,
@@ -180,6 +186,7 @@ pub(super) fn new_secret(
         scheme: None,
         key_id: key.id().to_string(),
         read_only: false,
+        must_change: false,
         create_time: now,
         expire_time: None,
     }

@@ -33,7 +33,9 @@ impl Ops {
         let now = self.now();
         let id = self.id_or_new(request.id, now);
         let target = Target::Tenant(id.to_string());
-        self.audited(call, target.clone(), async {
+        let about = target.clone();
+        // A tenant is large, and so is a future that moves it about.
+        let act = Box::pin(async {
             if !call.grant.caller().reaches_all {
                 let message = "only callers of the tenant system make tenants";
                 return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:create"));
@@ -51,11 +53,11 @@ impl Ops {
             };
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
             let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
-            let record = call.record(self, target, Outcome::Succeeded, None, String::new());
+            let record = call.record(self, about, Outcome::Succeeded, None, String::new());
             Box::pin(self.insert_tenant(call, tenant.clone(), key, record)).await?;
             Ok(tenant)
-        })
-        .await
+        });
+        self.audited(call, target, act).await
     }
 
     /// Reads a tenant.

@@ -5,14 +5,15 @@ use super::{
     lifecycle::{Kept, Named},
     not_found,
     reach::{may_rank_user, outranks},
-    secret::{Source, in_force, place},
+    secret::{Source, in_force, in_stage, place},
 };
 use crate::{
     audit::{Outcome, Target},
-    crypto::{Turn, Verdict},
+    crypto::{Turn, Verdict, same_password},
     domain::{
-        Attributes, Error, Labels, Password, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind,
-        SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, lockout::Outcome as AttemptOutcome,
+        Attributes, Error, Labels, Password, Policy, Reason, ResourceId, Result, RuleKind, Secret, Slot, Subject,
+        SubjectKind, SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Violation,
+        lockout::Outcome as AttemptOutcome,
     },
     store::SecretChange,
 };
@@ -28,15 +29,42 @@ pub struct UserView {
     pub subject: Subject,
     /// When the password was last set.
     pub password_change_time: Option<Timestamp>,
+    /// Whether its owner must change it before it is good for anything else.
+    pub password_must_change: bool,
+    /// When it ends, or ended.
+    pub password_expire_time: Option<Timestamp>,
     /// Failed attempts; read for an administrator alone.
     pub soft_lock: Option<SoftLock>,
 }
 
 impl From<Kept> for UserView {
     fn from(Kept { tenant_id, subject, secrets, time }: Kept) -> Self {
-        let password_change_time = in_force(&secrets, &Slot::Password, time).map(|secret| secret.create_time);
-        Self { tenant_id, subject, password_change_time, soft_lock: None }
+        Self::new(tenant_id, subject, in_stage(&secrets), time)
     }
+}
+
+impl UserView {
+    /// A user with the password that was last set.
+    fn new(tenant_id: ResourceId, subject: Subject, password: Option<&Secret>, now: Timestamp) -> Self {
+        let live = password.filter(|password| password.is_live(now));
+        Self {
+            tenant_id,
+            subject,
+            password_change_time: live.map(|password| password.create_time),
+            password_must_change: password.is_some_and(|password| password.must_change),
+            password_expire_time: password.and_then(|password| password.expire_time),
+            soft_lock: None,
+        }
+    }
+}
+
+/// A password that is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Whose.
+    pub user_id: ResourceId,
+    /// Whether it is good for being changed, and for nothing else: no token, no session.
+    pub must_change: bool,
 }
 
 /// A user to be made.
@@ -120,19 +148,15 @@ impl Ops {
             let mut generated = None;
             if let Some(source) = request.source {
                 let context = context(&tenant, subject.login.as_deref());
-                let (password, made) = self.decide(&tenant.settings.user_policy, source, &context)?;
+                let (password, made) = self.decide(&tenant.settings.user_policy, source, &context).await?;
                 generated = made.then(|| password.clone());
                 let verifier = self.hash(call, &tenant, password).await?;
                 let key = self.data_keys.primary(&tenant.uid).await?;
-                secrets.push(self.keep_verifier(&key, &subject, 1, now, &verifier)?);
+                let secret = self.keep_verifier(&key, &subject, 1, now, &verifier)?;
+                secrets.push(set_by_administrator(secret, &tenant));
             }
-            let view = UserView {
-                tenant_id: tenant.id,
-                subject: subject.clone(),
-                password_change_time: secrets.first().map(|secret| secret.create_time),
-                soft_lock: None,
-            };
-            let detail = if secrets.is_empty() { "without password" } else { "with password" };
+            let view = UserView::new(tenant.id, subject.clone(), secrets.first(), now);
+            let detail = if secrets.is_empty() { "without password" } else { "with password, epoch 1" };
             let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
             self.insert_subject(call, subject, secrets, record, &[("id", "user_id"), ("login", "username")]).await?;
             Ok((view, generated))
@@ -151,7 +175,8 @@ impl Ops {
         Ok(UserView { soft_lock, ..kept.into() })
     }
 
-    /// Sets a password for an administrator. It is returned where it was made here.
+    /// Sets a password for an administrator. It is returned where it was made here. Where the policy says so, its owner
+    /// has to change it, and it ends by itself.
     ///
     /// # Errors
     /// Not own subject; tenant or user not found; rank too low; policy violated; etag mismatch; concurrent change;
@@ -162,30 +187,46 @@ impl Ops {
             call.grant.about(Some(request.user_id.as_str()))?;
             let tenant = self.tenant(call, &request.tenant).await?;
             self.limit_target(&tenant.uid, KIND, request.user_id.as_str())?;
-            let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
-            found.as_ref().map_or(Ok(()), |subject| outranks(call, subject))?;
-            let login = found.as_ref().and_then(|subject| subject.login.as_deref());
-            let (password, made) =
-                self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
-            let subject = found.ok_or_else(|| not_found(KIND))?;
-            super::check_etag(&subject, request.etag.as_deref())?;
+            let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
+            found.as_ref().map_or(Ok(()), |(subject, _)| outranks(call, subject))?;
+            let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
+            let policy = &tenant.settings.user_policy;
+            let (password, made) = self.decide(policy, request.source, &context(&tenant, login)).await?;
+            let found = found.ok_or_else(|| not_found(KIND))?;
+            super::check_etag(&found.0, request.etag.as_deref())?;
+            if !made && self.had_before(call, &tenant, &found, &password).await? {
+                return Err(had(policy));
+            }
+            let (subject, _) = found;
             let was_locked = self.is_soft_locked(&subject).await?;
+            // Who may do this to itself only chose its own.
+            let by_owner = call.grant.about(None).is_err();
 
             let generated = made.then(|| password.clone());
             let verifier = self.hash(call, &tenant, password).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 outranks(call, subject)?;
-                let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
-                Ok((None, vec![SecretChange::Replace(secret)]))
+                let mut secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
+                if !by_owner {
+                    secret = set_by_administrator(secret, &tenant);
+                }
+                Ok((None, vec![succeed(secret, policy)]))
             };
             let detail = if made { "generated" } else { "given" };
             let subject = self.change(call, subject, request.etag.as_deref(), detail, plan).await?;
             if was_locked {
                 self.follow(call, self.soft_lock_record(call, KIND, &subject, "ends by a reset")).await;
             }
-            let password_change_time = Some(subject.update_time);
-            Ok((UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None }, generated))
+            let must_change = policy.reset_must_change && !by_owner;
+            let set = subject.update_time;
+            let view = UserView {
+                password_change_time: Some(set),
+                password_must_change: must_change,
+                password_expire_time: must_change.then(|| policy.temporary_until(set)).flatten(),
+                ..UserView::new(tenant.id, subject, None, set)
+            };
+            Ok((view, generated))
         })
         .await
     }
@@ -212,53 +253,63 @@ impl Ops {
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let source = Source::Given(request.new, "new_password");
-            let (new, _) = self.decide(&tenant.settings.user_policy, source, &context(&tenant, login))?;
+            let policy = &tenant.settings.user_policy;
+            let (new, _) = self.decide(policy, source, &context(&tenant, login)).await?;
             if found.is_none() && asked_id.is_some() {
                 return Err(not_found(KIND));
             }
 
             let mismatch = || Error::new(Reason::CurrentPasswordMismatch, "the current password is not right");
-            let stored = self.verifier(&tenant, found.as_ref()).await?;
+            let stored = self.verifier(found.as_ref()).await?;
             let asked = found.as_ref().map(|(subject, _)| subject);
             let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
-            let verdict = self.hasher.verify(call.turn(&tenant), request.current, attempt.admit(stored)).await?;
+            let current = request.current.clone();
+            let verdict = self.hasher.verify(call.turn(&tenant), current, attempt.admit(stored)).await?;
             self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
             let Verdict::Match { .. } = verdict else { return Err(mismatch()) };
-            let (subject, _) = found.ok_or_else(mismatch)?;
+            let found = found.ok_or_else(mismatch)?;
+            let subject = &found.0;
             match subject.state {
                 SubjectState::Active => {}
                 SubjectState::Disabled => return Err(Error::new(Reason::SubjectDisabled, "the user is disabled")),
                 SubjectState::Locked => return Err(Error::new(Reason::SubjectLocked, "the user is locked")),
             }
             // Not before: it tells something of the user.
-            super::check_etag(&subject, request.etag.as_deref())?;
+            super::check_etag(subject, request.etag.as_deref())?;
+            // What somebody else chose does not become its owner's by being set again.
+            let must_differ = policy.history > 0 || in_stage(&found.1).is_some_and(|secret| secret.must_change);
+            if (must_differ && same_password(Some(&request.current), &new))
+                || self.had_before(call, &tenant, &found, &new).await?
+            {
+                return Err(had(policy));
+            }
 
             let verifier = self.hash(call, &tenant, new).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
             let plan = |subject: &Subject, now| {
                 let secret = self.keep_verifier(&key, subject, subject.version + 1, now, &verifier)?;
-                Ok((None, vec![SecretChange::Replace(secret)]))
+                Ok((None, vec![succeed(secret, policy)]))
             };
             // Once only: the proof was of the password that was in force then.
             call.once();
-            let subject = self.try_change(call, &subject, "by its owner", plan).await?;
-            let password_change_time = Some(subject.update_time);
-            Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock: None })
+            let subject = self.try_change(call, subject, "by its owner", plan).await?;
+            let set = subject.update_time;
+            Ok(UserView { password_change_time: Some(set), ..UserView::new(tenant.id, subject, None, set) })
         })
         .await
     }
 
-    /// Checks a password: the user's id where it is right. Unknown, wrong, disabled, locked and a source that has to wait
+    /// Checks a password: whose it is where it is right, and whether it must be changed. Unknown, wrong, disabled, locked and a source that has to wait
     /// cost and look the same.
     ///
     /// # Errors
     /// Tenant not found; rate limited; overloaded.
-    pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
+    pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<Verified>> {
         let tenant = self.tenant(call, &request.tenant).await?;
         self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
         self.hasher.check(call.turn(&tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
-        let stored = self.verifier(&tenant, found.as_ref()).await?;
+        let stored = self.verifier(found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
         let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
         let detail = attempt.detail();
@@ -267,11 +318,12 @@ impl Ops {
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
             (Verdict::Match { outdated }, Some((subject, secrets))) => {
-                let id = subject.id.clone();
+                let user_id = subject.id.clone();
+                let must_change = self.must_change(call, &tenant, &subject, &secrets, &request.password);
                 if outdated {
                     self.rehash(call, &tenant, subject, secrets, request.password);
                 }
-                Some(id)
+                Some(Verified { user_id, must_change })
             }
             (Verdict::Match { .. } | Verdict::Mismatch, _) => None,
         };
@@ -291,6 +343,29 @@ impl Ops {
         let target = Target::Subject(kind, asked.as_str().to_owned());
         let outcome = if verified { Outcome::Succeeded } else { Outcome::Failed };
         self.journal.write(call.record(self, target, outcome, None, detail.to_owned())).await;
+    }
+
+    /// Whether a password that is right is one that must be changed. One that leaked elsewhere is marked as such, behind
+    /// the answer.
+    fn must_change(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        subject: &Subject,
+        secrets: &[Secret],
+        password: &Password,
+    ) -> bool {
+        let Some(secret) = in_stage(secrets) else { return false };
+        if secret.must_change || !self.is_breached(&tenant.settings.user_policy, password) {
+            return secret.must_change;
+        }
+        let target = Target::Subject(KIND, subject.id.to_string());
+        let detail = "the password leaked elsewhere and must be changed".to_owned();
+        let mut record = call.record(self, target, Outcome::Succeeded, None, detail);
+        record.action = "UserService/VerifyPassword#breached";
+        let (store, secret) = (self.store.clone(), secret.clone());
+        tokio::spawn(async move { store.require_change(&secret, record).await.map(drop) });
+        true
     }
 
     /// Replaces a verifier of old parameters by one of today's, behind the answer. Whoever changes the password meanwhile
@@ -331,7 +406,27 @@ fn outcome(verdict: Verdict, found: Option<&Subject>) -> AttemptOutcome {
     }
 }
 
+/// A password that somebody else knows than its owner, by the tenant's policy.
+fn set_by_administrator(secret: Secret, tenant: &Tenant) -> Secret {
+    let policy = &tenant.settings.user_policy;
+    if !policy.reset_must_change {
+        return secret;
+    }
+    Secret { must_change: true, expire_time: policy.temporary_until(secret.create_time), ..secret }
+}
+
+/// The change to a new password, of whose predecessors some are kept: the one in force is the last of them.
+fn succeed(secret: Secret, policy: &Policy) -> SecretChange {
+    SecretChange::Succeed { secret, kept: u64::from(policy.history.saturating_sub(1)) }
+}
+
+fn had(policy: &Policy) -> Error {
+    Error::policy(vec![Violation::of_rule("new_password", policy.rule(RuleKind::History))])
+}
+
 /// What a password must not be, whole.
-fn context<'a>(tenant: &'a Tenant, login: Option<&'a str>) -> Vec<&'a str> {
-    login.into_iter().chain([tenant.settings.display_name.as_str(), tenant.id.as_str()]).collect()
+pub(super) fn context<'a>(tenant: &'a Tenant, login: Option<&'a str>) -> Vec<&'a str> {
+    let local_part = login.and_then(|login| login.split_once('@')).map(|(local_part, _)| local_part);
+    let names = [tenant.settings.display_name.as_str(), tenant.id.as_str()];
+    login.into_iter().chain(local_part).chain(names).collect()
 }

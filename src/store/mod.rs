@@ -109,6 +109,13 @@ impl SubjectChange {
 pub enum SecretChange {
     /// Everything live in the slot is revoked and wiped, and this becomes current.
     Replace(Secret),
+    /// The same, but of the verifiers in the slot the last so many stay sealed, so that none of them is chosen again.
+    Succeed {
+        /// What becomes current.
+        secret: Secret,
+        /// How many stay.
+        kept: u64,
+    },
     /// Everything live in the slot is revoked and wiped.
     Revoke(Slot),
 }

@@ -1,8 +1,8 @@
 //! Versions of secrets: added, revoked and wiped, and their verifiers renewed.
 
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QuerySelect as _,
-    QueryTrait as _, sea_query::Expr,
+    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Select, sea_query::Expr,
 };
 
 use super::{
@@ -26,6 +26,38 @@ impl Store {
     pub async fn rehash(&self, secret: Secret, expected_version: i64, record: Record) -> Result<bool> {
         self.run(Rehash { secret, expected_version, record }).await
     }
+
+    /// The last passwords of a user that are void and still kept, the newest first.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn earlier_passwords(&self, subject_uid: &Uid, most: u64) -> Result<Vec<Secret>> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = earlier(subject_uid).limit(most).all(&self.reader).await?;
+        rows.into_iter().filter(|row| !row.payload.0.is_empty()).map(read).collect()
+    }
+
+    /// Marks a password in force as one that its owner must change; the subject's version and times stay. False where it
+    /// is no longer in force, or marked already.
+    ///
+    /// # Errors
+    /// Unavailable; outcome unknown.
+    pub async fn require_change(&self, secret: &Secret, record: Record) -> Result<bool> {
+        let Secret { subject_uid, slot, version, .. } = secret.clone();
+        self.run(RequireChange { subject_uid, slot, version, record }).await
+    }
+}
+
+/// A user's void verifiers, the newest first.
+fn earlier(subject_uid: &Uid) -> Select<secret::Entity> {
+    secret::Entity::find()
+        .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+        .filter(secret::Column::Slot.eq(Slot::Password.to_stored()))
+        .filter(secret::Column::Stage.eq(Stage::Revoked.as_str()))
+        .filter(secret::Column::Material.eq(Material::Verifier.as_str()))
+        .order_by_desc(secret::Column::Version)
 }
 
 /// Adds a version of a secret of this subject.
@@ -53,7 +85,7 @@ pub(super) fn row(secret: &Secret) -> secret::Model {
         key_id: secret.key_id.clone(),
         lookup_key: secret.slot.lookup_key(),
         read_only: secret.read_only,
-        must_change: false,
+        must_change: secret.must_change,
         create_time: secret.create_time.micros(),
         stage_time: secret.create_time.micros(),
         expire_time: secret.expire_time.map(Timestamp::micros),
@@ -82,6 +114,48 @@ pub(super) async fn revoke(
     Ok(())
 }
 
+/// Replaces the password in the slot, of which the last `kept` stay sealed, void as they are.
+pub(super) async fn succeed(
+    transaction: &DatabaseTransaction,
+    subject_uid: &Uid,
+    secret: &Secret,
+    kept: u64,
+    time: Timestamp,
+) -> Result<(), Failure> {
+    if kept == 0 {
+        revoke(transaction, subject_uid, &secret.slot, time).await?;
+    } else {
+        secret::Entity::update_many()
+            .col_expr(secret::Column::Stage, Expr::value(Stage::Revoked.as_str()))
+            .col_expr(secret::Column::StageTime, Expr::value(time.micros()))
+            .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .filter(secret::Column::Slot.eq(secret.slot.to_stored()))
+            .filter(secret::Column::Stage.ne(Stage::Revoked.as_str()))
+            .exec(transaction)
+            .await?;
+    }
+    // What the policy no longer asks for goes, also where it asked for more before.
+    let oldest = earlier(subject_uid)
+        .select_only()
+        .column(secret::Column::Version)
+        .offset(kept)
+        .limit(1)
+        .into_tuple::<i64>()
+        .one(transaction)
+        .await?;
+    if let Some(oldest) = oldest {
+        secret::Entity::update_many()
+            .col_expr(secret::Column::Payload, Expr::value(Vec::<u8>::new()))
+            .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .filter(secret::Column::Slot.eq(secret.slot.to_stored()))
+            .filter(secret::Column::Stage.eq(Stage::Revoked.as_str()))
+            .filter(secret::Column::Version.lte(oldest))
+            .exec(transaction)
+            .await?;
+    }
+    insert(transaction, subject_uid, secret).await
+}
+
 /// The secret in a row.
 pub(super) fn read(row: secret::Model) -> Result<Secret> {
     let broken = |column| unreadable("secret", &row.subject_uid, column);
@@ -101,6 +175,7 @@ pub(super) fn read(row: secret::Model) -> Result<Secret> {
         scheme: row.scheme,
         key_id: row.key_id,
         read_only: row.read_only,
+        must_change: row.must_change,
         create_time: Timestamp::from_micros(row.create_time),
         expire_time: row.expire_time.map(Timestamp::from_micros),
     })
@@ -139,5 +214,35 @@ impl Command for Rehash {
             append(transaction, &self.record).await?;
         }
         Ok(replaced)
+    }
+}
+
+struct RequireChange {
+    subject_uid: Uid,
+    slot: Slot,
+    version: i64,
+    record: Record,
+}
+
+impl Command for RequireChange {
+    const NAME: &'static str = "require_change";
+    type Output = bool;
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<bool, Failure> {
+        let marked = secret::Entity::update_many()
+            .col_expr(secret::Column::MustChange, Expr::value(true))
+            .filter(secret::Column::SubjectUid.eq(self.subject_uid.as_str()))
+            .filter(secret::Column::Slot.eq(self.slot.to_stored()))
+            .filter(secret::Column::Version.eq(self.version))
+            .filter(secret::Column::Stage.eq(Stage::Current.as_str()))
+            .filter(secret::Column::MustChange.eq(false))
+            .exec(transaction)
+            .await?
+            .rows_affected
+            == 1;
+        if marked {
+            append(transaction, &self.record).await?;
+        }
+        Ok(marked)
     }
 }

@@ -13,7 +13,7 @@ use super::{
     error::{Failure, concurrent_change, unreadable},
     failure::forgive,
     lifecycle::{insert_labels, leave_administrator, replace_labels},
-    secret::{insert, read as read_secret, revoke},
+    secret::{insert, read as read_secret, revoke, succeed},
     transaction::Command,
 };
 use crate::{
@@ -206,7 +206,9 @@ impl Command for ChangeSubject {
         }
 
         for change in secrets {
-            let (SecretChange::Replace(Secret { slot, .. }) | SecretChange::Revoke(slot)) = change;
+            let (SecretChange::Replace(Secret { slot, .. })
+            | SecretChange::Succeed { secret: Secret { slot, .. }, .. }
+            | SecretChange::Revoke(slot)) = change;
             if *slot == Slot::Password {
                 forgive(transaction, subject_uid).await?;
             }
@@ -214,6 +216,9 @@ impl Command for ChangeSubject {
                 SecretChange::Replace(secret) => {
                     revoke(transaction, subject_uid, &secret.slot, *time).await?;
                     insert(transaction, subject_uid, secret).await?;
+                }
+                SecretChange::Succeed { secret, kept } => {
+                    succeed(transaction, subject_uid, secret, *kept, *time).await?;
                 }
                 SecretChange::Revoke(slot) => revoke(transaction, subject_uid, slot, *time).await?,
             }

@@ -46,6 +46,8 @@ const TABLE: &[Row] = table! {
     ChangePasswordResponse
     CheckAccessRequest
     CheckAccessResponse
+    CheckPasswordRequest
+    CheckPasswordResponse
     CreateApiTokenRequest
     CreateApiTokenResponse
     CreateCallerRequest
@@ -94,6 +96,8 @@ const TABLE: &[Row] = table! {
     EnableUserResponse
     ExplainPermissionRequest
     ExplainPermissionResponse
+    ExplainPolicyRequest
+    ExplainPolicyResponse
     GenerateSecret
     GetCallerRequest
     GetCallerResponse
@@ -142,6 +146,7 @@ const TABLE: &[Row] = table! {
     PasswordCheckResult
     PasswordScheme
     PermissionAlias
+    PolicyRule
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest
@@ -160,6 +165,7 @@ const TABLE: &[Row] = table! {
     ScopeGrant
     SecretPolicy
     SoftLock
+    StrengthEstimate
     Tenant
     TenantAlias
     UnlockCallerRequest
@@ -309,6 +315,7 @@ fn keys_and_cleartext_say_nothing_of_themselves() {
         scheme: None,
         key_id: "k".to_owned(),
         read_only: false,
+        must_change: false,
         create_time: Timestamp::from_micros(0),
         expire_time: None,
     });
@@ -344,6 +351,7 @@ fn options_do_not_tell_the_database_s_password() {
             parallelism: 1,
         },
         limits: config.service().unwrap().limits,
+        blocklist: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,
         tls: None,

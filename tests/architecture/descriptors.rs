@@ -234,3 +234,14 @@ fn everything_has_a_comment() {
     }
     assert!(missing.is_empty(), "without a comment: {missing:?}");
 }
+
+#[test]
+fn nothing_hints_at_a_password() {
+    // NIST SP 800-63B-4 section 3.1.1.2: no hints, and no questions about a first pet.
+    for message in messages() {
+        for field in message.fields() {
+            let hints = ["hint", "question", "answer", "reminder"];
+            assert!(!hints.iter().any(|word| field.name().contains(word)), "{}", field.full_name());
+        }
+    }
+}

@@ -283,6 +283,7 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
             parallelism: 1,
         },
         limits: limits(),
+        blocklist: None,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reflection: true,
         tls: None,

@@ -10,7 +10,7 @@ use rekey::{
     api::rules,
     proto::{
         BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
-        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, Tenant, create_device_request,
+        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, SecretPolicy, Tenant, create_device_request,
         create_integration_request, create_user_request,
     },
 };
@@ -65,6 +65,7 @@ pub(crate) fn good(descriptor: &MessageDescriptor, tenant: &str) -> DynamicMessa
         if is_required(&field) || first.as_ref() == Some(&field) {
             let value = match field.kind() {
                 Kind::Message(inner) => Value::Message(good(&inner, tenant)),
+                Kind::Enum(_) => Value::EnumNumber(1),
                 _ => Value::String(value(field.name(), tenant).to_owned()),
             };
             let value = if field.is_list() { Value::List(vec![value]) } else { value };
@@ -127,7 +128,9 @@ pub(crate) fn methods() -> Vec<Method> {
 /// A tenant of this id with all that [`Method::request`] names.
 pub(crate) async fn furnish(rekey: &Rekey, tenant: &str) {
     let tenant_id = || tenant.to_owned();
-    let made = Tenant { tenant_id: tenant_id(), change_password_allowed: true, ..Tenant::default() };
+    // So that a password may be set again by whose it is.
+    let user_policy = Some(SecretPolicy { reset_must_change: Some(false), ..SecretPolicy::default() });
+    let made = Tenant { tenant_id: tenant_id(), change_password_allowed: true, user_policy, ..Tenant::default() };
     rekey.make_tenant(made).await;
     make_user(rekey, tenant).await;
     make_device(rekey, tenant).await;

@@ -20,6 +20,7 @@ mod integrations;
 mod lifecycle;
 mod listing;
 mod masks;
+mod policies;
 mod reach;
 mod robustness;
 mod tenant_lifecycle;

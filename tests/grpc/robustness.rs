@@ -2,7 +2,7 @@
 //! the middle, and rows that somebody altered.
 
 mod cancellation;
-mod database;
+pub(crate) mod database;
 mod outage;
 mod overload;
 mod races;

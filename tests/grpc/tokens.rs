@@ -12,8 +12,8 @@ use data_encoding::BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rekey::proto::{
     ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, GetUserRequest, JwtIssuer,
-    PermissionAlias, ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, Tenant, WhoAmIRequest,
-    change_password_request, create_user_request, reset_password_request,
+    PermissionAlias, PolicyPreset, ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, SecretPolicy, Tenant,
+    WhoAmIRequest, change_password_request, create_user_request, reset_password_request,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Request, metadata::MetadataMap};
@@ -74,6 +74,7 @@ async fn with_issuer() -> (Rekey, Issuer) {
     let tenant = Tenant {
         tenant_id,
         change_password_allowed: true,
+        user_policy: Some(SecretPolicy { preset: PolicyPreset::Ocariot.into(), ..SecretPolicy::default() }),
         jwt_issuers: vec![trusted],
         permission_aliases: vec![alias("accounts.read", "users:get"), alias("educators:update", "users:update")],
         ..Tenant::default()

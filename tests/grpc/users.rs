@@ -130,8 +130,8 @@ async fn an_owner_changes_the_password_by_the_current_one() {
     let (_rekey, mut clients) = with_user().await;
     let wrong = clients.users.change_password(change(SECOND, SECOND)).await.unwrap_err();
     assert_eq!((wrong.code(), reason(&wrong).as_str()), (Code::InvalidArgument, "CURRENT_PASSWORD_MISMATCH"));
-    clients.users.change_password(change(FIRST, FIRST)).await.unwrap();
     clients.users.change_password(change(FIRST, SECOND)).await.unwrap();
+    clients.users.change_password(change(SECOND, SECOND)).await.unwrap();
     assert!(verifies(&clients, "ada@acme.example", SECOND).await);
     assert!(!verifies(&clients, "ada@acme.example", FIRST).await);
 }

@@ -2,7 +2,7 @@
 
 use rekey::{
     audit::{Outcome, Target},
-    domain::{Dialect, Position, Reason, ResourceId, Slot, Stage, SubjectKind, SubjectRef, TenantRef},
+    domain::{Dialect, Position, Reason, ResourceId, Slot, Stage, Subject, SubjectKind, SubjectRef, TenantRef},
     store::{SecretChange, Store, SubjectChange, TenantListing},
 };
 
@@ -300,6 +300,60 @@ pub(crate) async fn a_rehash_gives_way_to_any_change(database: Database) {
     }
     assert_eq!(database.raw.records(&note.uid).await, 0);
     assert_eq!(database.raw.number("SELECT count(*) FROM secret WHERE key_id = 'k2' AND stage = 'current'").await, 0);
+}
+
+pub(crate) async fn of_a_users_passwords_as_many_are_kept_as_are_asked_for(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let (user, _) = database.user(&tenant, "u1").await;
+    let (other, _) = database.user(&tenant, "u2").await;
+    let succeed = async |user: &Subject, version: i64, kept: u64| {
+        let secret = secret(user, Slot::Password, version + 1);
+        let change = SubjectChange { secrets: vec![SecretChange::Succeed { secret, kept }], ..reset(user, version) };
+        database.store.change_subject(change, record(&tenant.uid)).await.unwrap();
+    };
+    let earlier = async |user: &Subject, most: u64| {
+        let found = database.store.earlier_passwords(&user.uid, most).await.unwrap();
+        assert!(found.iter().all(|secret| secret.stage == Stage::Revoked && !secret.payload.is_empty()));
+        found.into_iter().map(|secret| secret.version).collect::<Vec<_>>()
+    };
+    for version in 1..=4 {
+        succeed(&user, version, 3).await;
+    }
+    succeed(&other, 1, 24).await;
+    assert_eq!(earlier(&user, 24).await, [4, 3, 2]);
+    assert_eq!(earlier(&user, 2).await, [4, 3]);
+    assert_eq!(earlier(&user, 0).await, [0; 0]);
+    assert_eq!(earlier(&other, 24).await, [1]);
+
+    // What is in force is none of them, and they are not in force.
+    let reference = SubjectRef::Id(user.id.clone());
+    let found = database.store.subject_with_secrets(&tenant.uid, SubjectKind::User, &reference).await.unwrap();
+    let live: Vec<_> = found.unwrap().1.into_iter().map(|secret| (secret.version, secret.stage)).collect();
+    assert_eq!(live, [(5, Stage::Current)]);
+
+    // A policy that asks for fewer forgets the others, and one for none forgets all.
+    succeed(&user, 5, 1).await;
+    assert_eq!(earlier(&user, 24).await, [5]);
+    succeed(&user, 6, 0).await;
+    assert_eq!(earlier(&user, 24).await, [0; 0]);
+    let kept = "SELECT count(*) FROM secret WHERE stage = 'revoked' AND length(payload) > 0";
+    assert_eq!(database.raw.number(kept).await, 1, "but for the other's");
+}
+
+pub(crate) async fn a_password_is_marked_once_and_while_it_is_in_force(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let (user, password) = database.user(&tenant, "u1").await;
+    let (first, second) = (record(&tenant.uid), record(&tenant.uid));
+    assert!(database.store.require_change(&password, first.clone()).await.unwrap());
+    assert!(!database.store.require_change(&password, second.clone()).await.unwrap());
+    let reference = SubjectRef::Id(user.id.clone());
+    let (found, live) =
+        database.store.subject_with_secrets(&tenant.uid, SubjectKind::User, &reference).await.unwrap().unwrap();
+    assert_eq!((found.version, live[0].must_change, live[0].expire_time), (1, true, password.expire_time));
+
+    database.store.change_subject(reset(&user, 1), record(&tenant.uid)).await.unwrap();
+    assert!(!database.store.require_change(&password, second.clone()).await.unwrap());
+    assert_eq!((database.raw.records(&first.uid).await, database.raw.records(&second.uid).await), (1, 0));
 }
 
 pub(crate) async fn a_record_is_kept_in_full(database: Database) {

@@ -134,6 +134,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         symbols: "!#%+-".to_owned(),
         blocklist: true,
         generated_length: 20,
+        ..Policy::preset(Preset::Nist)
     };
     let settings = Settings {
         display_name: format!("Tenant “{id_text}”"),
@@ -210,6 +211,7 @@ pub(crate) fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
         scheme: None,
         key_id: "k1".to_owned(),
         read_only: false,
+        must_change: false,
         create_time: NOW,
         expire_time: Some(LATER),
     }

@@ -13,7 +13,7 @@ use tracing::info;
 
 use self::{issuer::Issuer, values::Values};
 use super::{
-    Flags,
+    Flags, blocklist,
     failure::{Exit, Failure},
     installation, listen_flag, output,
     stop::Stop,
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     app::{self, Environment, Service, ServiceOptions, StartError},
     config::Config,
+    domain::common::COMMON,
     gateway::Gateway,
 };
 
@@ -56,8 +57,14 @@ impl Arguments {
 pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let stop = Stop::listen()?;
     let environment = Environment::system();
-    let options = ServiceOptions { reflection: true, tls: None, ..config.service()? };
+    let mut options = ServiceOptions { reflection: true, tls: None, ..config.service()? };
     installation::make_data_directory(&config)?;
+    if options.blocklist.is_none() {
+        // A small one: what is published is larger than anybody wants to wait for here.
+        let list = config.data_dir.join("breached.rekey");
+        blocklist::make(&list, COMMON.lines())?;
+        options.blocklist = Some(list);
+    }
     let file = config.data_dir.join("demo.env");
     let (mut values, issuer) = install(&config, &options, &environment).await?;
 

@@ -4,42 +4,42 @@ use rekey::app::ServiceOptions;
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 
 /// One connection of its own, for plain SQL.
-pub(super) struct Raw(DatabaseConnection);
+pub(crate) struct Raw(DatabaseConnection);
 
 impl Raw {
-    pub(super) async fn open(options: &ServiceOptions) -> Self {
+    pub(crate) async fn open(options: &ServiceOptions) -> Self {
         let mut options = ConnectOptions::new(options.store.url.clone());
         options.max_connections(1);
         Self(Database::connect(options).await.unwrap())
     }
 
-    pub(super) fn is_sqlite(&self) -> bool {
+    pub(crate) fn is_sqlite(&self) -> bool {
         self.0.get_database_backend() == DbBackend::Sqlite
     }
 
-    pub(super) async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         self.0.execute_unprepared(sql).await.unwrap();
     }
 
-    pub(super) async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.rows(sql).await.first().unwrap().try_get_by_index(0).unwrap()
     }
 
-    pub(super) async fn bytes(&self, sql: &str) -> Vec<u8> {
+    pub(crate) async fn bytes(&self, sql: &str) -> Vec<u8> {
         self.rows(sql).await.first().unwrap().try_get_by_index(0).unwrap()
     }
 
     /// The first column.
-    pub(super) async fn texts(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         self.rows(sql).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
     }
 
-    pub(super) async fn rows(&self, sql: &str) -> Vec<QueryResult> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<QueryResult> {
         self.0.query_all_raw(Statement::from_string(self.0.get_database_backend(), sql)).await.unwrap()
     }
 
     /// All that an act can change, as text.
-    pub(super) async fn state(&self) -> Vec<String> {
+    pub(crate) async fn state(&self) -> Vec<String> {
         let mut state = Vec::new();
         for sql in [
             "SELECT uid || external_id || version FROM tenant ORDER BY uid",
@@ -53,7 +53,7 @@ impl Raw {
     }
 
     /// Nobody can add a record any more.
-    pub(super) async fn forbid_records(&self) {
+    pub(crate) async fn forbid_records(&self) {
         if self.is_sqlite() {
             self.run("CREATE TRIGGER forbid BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'forbidden'); END").await;
         } else {
@@ -66,7 +66,7 @@ impl Raw {
         }
     }
 
-    pub(super) async fn allow_records(&self) {
+    pub(crate) async fn allow_records(&self) {
         self.run(if self.is_sqlite() { "DROP TRIGGER forbid" } else { "DROP TRIGGER forbid ON audit" }).await;
     }
 }

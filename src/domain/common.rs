@@ -2,34 +2,52 @@
 //!
 //! Always compared as a whole (NIST SP 800-63B-4 section 3.1.1.2): a common word within a longer secret is no fault.
 
+use std::sync::LazyLock;
+
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
-/// Common passwords, NFC in lower case, a line each, in the order of their bytes.
-const COMMON: &str = include_str!("blocklist.txt");
+/// Common passwords, NFC in lower case, a line each, in the order of their bytes. From the lists that Django and zxcvbn
+/// ship, which count what leaked, as far as they have eight characters or more; and some of our own.
+pub(crate) const COMMON: &str = include_str!("common.txt");
 /// Names of ours, which are the first guess for anything that has to do with us.
 const OWN: [&str; 1] = ["rekey"];
 
-/// Whether a secret is a common one, a run such as `abcdefgh` or `87654321`, one of the context's words, or any of these
-/// several times over. Upper and lower case are the same here.
+static LINES: LazyLock<Vec<&str>> = LazyLock::new(|| COMMON.lines().collect());
+
+/// A secret as it is compared: without its case, and the shortest beginning of which the whole is one or more copies.
 ///
 /// Secrets of one or two characters are not looked at: a policy that allows them has nothing left to lose.
-pub(super) fn is_listed(secret: &str, context: &[&str]) -> bool {
-    let secret = fold(secret);
-    let characters = Zeroizing::new(secret.chars().collect::<Vec<_>>());
-    if characters.len() <= 2 {
-        return false;
+pub(super) struct Candidate {
+    whole: Zeroizing<String>,
+    once: Zeroizing<String>,
+}
+
+impl Candidate {
+    pub(super) fn new(secret: &str) -> Option<Self> {
+        let whole = fold(secret);
+        let characters = Zeroizing::new(whole.chars().collect::<Vec<_>>());
+        let once = Zeroizing::new(repeated_unit(&characters).iter().collect::<String>());
+        (characters.len() > 2).then_some(Self { whole, once })
     }
-    let unit = repeated_unit(&characters);
-    let once = Zeroizing::new(unit.iter().collect::<String>());
-    let is_word = |word: &str| word == *secret || word == *once;
-    let is_common = |word: &str| COMMON.lines().any(|line| line == word);
-    unit.len() == 1
-        || is_run(unit)
-        || is_common(&secret)
-        || is_common(&once)
-        || OWN.into_iter().any(is_word)
-        || context.iter().any(|word| is_word(&fold(word)))
+
+    /// Whether it is a common one, a run such as `abcdefgh` or `87654321`, or any of these several times over.
+    pub(super) fn is_common(&self) -> bool {
+        let is_line = |word: &str| LINES.binary_search(&word).is_ok();
+        let unit = Zeroizing::new(self.once.chars().collect::<Vec<_>>());
+        unit.len() == 1 || is_run(&unit) || is_line(&self.whole) || is_line(&self.once)
+    }
+
+    /// Whether it is a name of ours, once or several times over.
+    pub(super) fn is_own(&self) -> bool {
+        OWN.into_iter().any(|word| self.is_word(word))
+    }
+
+    /// Whether it is this word, once or several times over.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        let word = fold(word);
+        *word == *self.whole || *word == *self.once
+    }
 }
 
 /// NFC in lower case; the secret is NFC before, but lower case may undo that.
@@ -58,11 +76,19 @@ fn is_run(characters: &[char]) -> bool {
 mod tests {
     use super::*;
 
+    fn is_listed(secret: &str, context: &[&str]) -> bool {
+        Candidate::new(secret).is_some_and(|secret| {
+            secret.is_common() || secret.is_own() || context.iter().any(|word| secret.is_word(word))
+        })
+    }
+
     #[test]
     fn the_list_is_in_order_and_as_it_is_compared() {
         let words: Vec<_> = COMMON.lines().collect();
         assert!(words.is_sorted() && words.iter().all(|word| **word == **fold(word) && word.len() > 2));
-        assert!(words.iter().filter(|word| word.len() >= 15).count() >= 50);
+        // NIST's floor, and its length for a password that stands alone.
+        let of_length = |least| words.iter().filter(|word| word.chars().count() >= least).count();
+        assert!(of_length(8) >= 16_000 && of_length(15) >= 130, "{} {}", of_length(8), of_length(15));
         assert!(words.into_iter().all(|word| is_listed(word, &[])));
     }
 
