@@ -19,10 +19,14 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::{
     app::{ServiceOptions, StartError},
-    crypto::HasherOptions,
-    domain::{Lockout, lockout::MAX_DELAY},
+    crypto::{ForeignBounds, HasherOptions},
+    domain::{
+        Lockout, Rate,
+        limit::{FREE_FAILURES, HARD_STOP_FAILURES, STRANGER_FAILURES},
+        lockout::MAX_DELAY,
+    },
     gateway::GatewayOptions,
-    ops::{LimitOptions, Rate},
+    ops::{FailureBudget, LimitOptions},
     store::StoreOptions,
 };
 
@@ -53,6 +57,7 @@ pub struct Config {
     grpc: Grpc,
     gateway: Gateway,
     hashing: Hashing,
+    foreign: Foreign,
     metrics: Metrics,
     limits: Limits,
     /// What is logged, and how.
@@ -106,6 +111,27 @@ struct Hashing {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+struct Foreign {
+    max_memory_kib: u32,
+    max_argon2_iterations: u32,
+    max_bcrypt_cost: u32,
+    max_pbkdf2_iterations: u32,
+    max_sha_crypt_rounds: u32,
+}
+
+impl Foreign {
+    fn bounds(&self) -> ForeignBounds {
+        ForeignBounds {
+            memory_kib: self.max_memory_kib,
+            argon2_iterations: self.max_argon2_iterations,
+            bcrypt_cost: self.max_bcrypt_cost,
+            pbkdf2_iterations: self.max_pbkdf2_iterations,
+            sha_crypt_rounds: self.max_sha_crypt_rounds,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
 struct Metrics {
     listen: String,
     allow_plaintext: bool,
@@ -121,6 +147,7 @@ impl Metrics {
 struct Limits {
     free_failures: u32,
     stranger_failures: u32,
+    hard_stop_failures: u32,
     longest_delay_s: u64,
     caller_per_second: u32,
     caller_burst: u32,
@@ -128,22 +155,28 @@ struct Limits {
     tenant_burst: u32,
     target_per_second: u32,
     target_burst: u32,
+    source_failures_per_minute: u32,
+    source_failures_burst: u32,
 }
 
 impl Limits {
     fn options(&self) -> LimitOptions {
         let longest = Duration::from_secs(self.longest_delay_s);
         LimitOptions {
-            source: Lockout { free: self.free_failures, longest },
-            strangers: Lockout { free: self.stranger_failures, longest },
+            source: Lockout { free: self.free_failures, longest, stop: None },
+            strangers: Lockout { free: self.stranger_failures, longest, stop: Some(self.hard_stop_failures) },
             caller: Rate { per_second: self.caller_per_second, burst: self.caller_burst },
             tenant: Rate { per_second: self.tenant_per_second, burst: self.tenant_burst },
             target: Rate { per_second: self.target_per_second, burst: self.target_burst },
+            failures: FailureBudget {
+                per_minute: self.source_failures_per_minute,
+                burst: self.source_failures_burst,
+            },
         }
     }
 
-    fn bursts(&self) -> [u32; 3] {
-        [self.caller_burst, self.tenant_burst, self.target_burst]
+    fn bursts(&self) -> [u32; 4] {
+        [self.caller_burst, self.tenant_burst, self.target_burst, self.source_failures_burst]
     }
 }
 
@@ -211,6 +244,7 @@ impl Config {
                 memory_kib: self.hashing.memory_kib,
                 iterations: self.hashing.iterations,
                 parallelism: self.hashing.parallelism,
+                foreign: self.foreign.bounds(),
             },
             limits: self.limits.options(),
             listen: tls.listen,
@@ -314,6 +348,9 @@ impl Config {
         ask(self.hashing.threads <= 1_024, "hashing.threads must be at most 1024");
         ask(self.hashing.queue <= 1_000_000, "hashing.queue must be at most 1000000");
         ask((1..=60_000).contains(&self.hashing.max_wait_ms), "hashing.max_wait_ms must be 1 to 60000");
+        for problem in self.foreign.bounds().problems() {
+            ask(false, &format!("foreign.max_{problem}"));
+        }
         match self.metrics.address() {
             Ok(address) => ask(
                 self.metrics.allow_plaintext || address.is_none_or(|address| address.ip().to_canonical().is_loopback()),
@@ -323,9 +360,13 @@ impl Config {
             Err(_) => ask(false, "metrics.listen must be an address such as 127.0.0.1:9464, or empty"),
         }
         let limits = &self.limits;
-        ask((1..=100).contains(&limits.free_failures), "limits.free_failures must be 1 to 100");
+        ask(FREE_FAILURES.contains(&limits.free_failures), "limits.free_failures must be 1 to 100");
         ask(
-            (limits.free_failures..=1_000).contains(&limits.stranger_failures),
+            HARD_STOP_FAILURES.contains(&limits.hard_stop_failures),
+            "limits.hard_stop_failures must be 1 to 100: SP 800-63B allows no more",
+        );
+        ask(
+            (limits.free_failures..=*STRANGER_FAILURES.end()).contains(&limits.stranger_failures),
             "limits.stranger_failures must be at least limits.free_failures, and at most 1000",
         );
         ask(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Error, Permission, Reason, ResourceId, Result, Timestamp, Uid};
+use crate::domain::{Error, Permission, Reason, ResourceId, Result, TenantLimits, Timestamp, Uid};
 
 /// What a method asks of its caller, from the `rule` option of the proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Caller {
     pub reaches_all: bool,
     /// Its public id; for a JWT its `sub`.
     pub id: String,
+    /// What its tenant sets otherwise than the service.
+    pub limits: TenantLimits,
     /// What it may do.
     pub permissions: Vec<Permission>,
     /// What it may do to itself.

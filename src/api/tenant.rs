@@ -1,5 +1,7 @@
 //! `TenantService`.
 
+pub(super) mod limits;
+
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -133,6 +135,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     let integration_policy =
         policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
     let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
+    let limits = limits::limits(&mut fields, "tenant.limits", tenant.limits);
     fields.finish()?;
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
@@ -141,6 +144,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         device_policy,
         integration_policy,
         jwt_issuers,
+        limits,
     };
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
@@ -277,6 +281,7 @@ impl From<Tenant> for proto::Tenant {
             device_policy: Some(tenant.settings.device_policy.into()),
             integration_policy: Some(tenant.settings.integration_policy.into()),
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
+            limits: limits::shown(tenant.settings.limits),
             ..Default::default()
         }
     }

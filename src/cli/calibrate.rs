@@ -15,7 +15,7 @@ use super::{
     output,
 };
 use crate::{
-    crypto::{Hasher, HasherOptions, SystemEntropy, Turn},
+    crypto::{ForeignBounds, Hasher, HasherOptions, SystemEntropy, Turn},
     domain::{Password, Uid},
 };
 
@@ -126,7 +126,7 @@ fn toml(row: &Row, threads: usize) -> String {
 #[expect(clippy::disallowed_methods, reason = "it measures")]
 async fn measure(threads: usize, memory_kib: u32, iterations: u32) -> Result<Row, Failure> {
     let options =
-        HasherOptions { threads, queue: threads * 2, max_wait: Duration::MAX, memory_kib, iterations, parallelism: 1 };
+        HasherOptions { threads, queue: threads * 2, max_wait: Duration::MAX, memory_kib, iterations, parallelism: 1, foreign: ForeignBounds::DEFAULT };
     let hasher = Hasher::start(options, Arc::new(SystemEntropy)).map_err(|cause| Failure::new(Exit::Config, cause))?;
     // The memory's pages are the machine's only once they were touched.
     hash(&hasher, threads, 1).await?;
@@ -210,6 +210,7 @@ mod tests {
                 memory_kib,
                 iterations,
                 parallelism: 1,
+                foreign: ForeignBounds::DEFAULT,
             };
             Hasher::start(options, Arc::new(SystemEntropy)).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Permission, Policy, ResourceId, Timestamp, Uid, subject::etag};
+use super::{Permission, Policy, ResourceId, TenantLimits, Timestamp, Uid, subject::etag};
 
 /// The public id of the tenant of platform callers, which reach every tenant. Made by `rekey init`.
 pub const SYSTEM_TENANT: &str = "system";
@@ -136,6 +136,9 @@ pub struct Settings {
     pub integration_policy: Policy,
     /// Whose JWTs are believed.
     pub jwt_issuers: Vec<JwtIssuer>,
+    /// What differs from the service's own limits.
+    #[serde(default)]
+    pub limits: TenantLimits,
 }
 
 /// Somebody whose JWTs name callers of the tenant.

@@ -7,7 +7,8 @@ use crate::{
     audit::{Outcome, Record, Target},
     crypto::{DataKey, token::ApiToken},
     domain::{
-        Attributes, Error, Permission, Policy, Reason, ResourceId, Result, SubjectKind, Tenant, TenantRef,
+        Attributes, Error, Permission, Policy, Reason, ResourceId, Result, SubjectKind, Tenant, TenantLimits,
+        TenantRef,
         policy::Preset,
         tenant::{SYSTEM_TENANT, Settings},
     },
@@ -52,6 +53,7 @@ impl Ops {
                     device_policy: Policy::preset(Preset::Roma),
                     integration_policy: Policy::preset(Preset::Applivery),
                     jwt_issuers: Vec::new(),
+                    limits: TenantLimits::default(),
                 },
                 version: 1,
                 create_time: now,

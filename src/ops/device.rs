@@ -99,7 +99,7 @@ impl Ops {
         let tenant = self.tenant(call, tenant).await?;
         let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
         let subject = subject.ok_or_else(|| not_found(KIND))?;
-        let soft_lock = self.soft_lock(&subject).await?;
+        let soft_lock = self.soft_lock(&tenant, &subject).await?;
         Ok(DeviceView { tenant_id: tenant.id, subject, soft_lock })
     }
 
@@ -120,14 +120,14 @@ impl Ops {
                 call.grant.also(Permission::REVEAL_DEVICE)?;
             }
             let tenant = self.tenant(call, &request.tenant).await?;
-            self.limit_target(&tenant.uid, KIND, request.device_id.as_str())?;
+            self.limit_target(&tenant, KIND, request.device_id.as_str())?;
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.device_id)).await?;
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
             let policy = &tenant.settings.device_policy;
             let new = request.source.map(|source| self.decide(policy, source, &context)).transpose()?;
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-            let was_locked = new.is_some() && self.is_soft_locked(&subject).await?;
+            let was_locked = new.is_some() && self.is_soft_locked(&tenant, &subject).await?;
 
             let shown = match &new {
                 Some((password, _)) => Some(password.clone()),
@@ -201,7 +201,7 @@ impl Ops {
         request: VerifyAuthentication,
     ) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
-        self.limit_target(&tenant.uid, KIND, request.device.as_str())?;
+        self.limit_target(&tenant, KIND, request.device.as_str())?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_password(subject, secrets).await?,

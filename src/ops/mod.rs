@@ -31,13 +31,14 @@ use crate::{
     audit::{Outcome, Record, Target},
     crypto::{Hasher, Keyring, Turn},
     domain::{
-        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef, SubjectState,
-        Tenant, TenantRef, Timestamp, Uid,
+        Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef,
+        SubjectState, Tenant, TenantRef, Timestamp, Uid,
     },
-    store::{Lockouts, SecretChange, Store, SubjectChange},
+    metrics::Guessing,
+    store::{SecretChange, Store, SubjectChange},
 };
 
-pub use limit::{LimitOptions, Rate};
+pub use limit::{FailureBudget, LimitOptions};
 pub use secret::{Settings, Source};
 pub use soft_lock::SoftLock;
 
@@ -57,6 +58,7 @@ pub struct Ops {
     attempts: Attempts,
     lockouts: Lockouts,
     limits: Arc<Limits>,
+    guessing: Guessing,
 }
 
 impl fmt::Debug for Ops {
@@ -124,9 +126,16 @@ impl Ops {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
         let journal = Journal::start(store.clone());
         let lockouts = limits.lockouts();
-        let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
+        let attempts = Attempts::start(store.clone(), Arc::clone(&clock));
         let limits = Arc::new(Limits::new(limits, &clock));
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
+        let guessing = Guessing::default();
+        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits, guessing }
+    }
+
+    /// What is counted of failed attempts.
+    #[must_use]
+    pub fn guessing(&self) -> &Guessing {
+        &self.guessing
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -185,7 +194,7 @@ impl Ops {
         let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
         let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
         let _ = call.scope.set(tenant.uid.clone());
-        self.limit_tenant(&tenant.uid)?;
+        self.limit_tenant(&tenant)?;
         Ok(tenant)
     }
 

@@ -133,7 +133,7 @@ impl Ops {
         let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
         let password_change_time = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.create_time);
         // How strangers fare is not for the user, whose own token may be in one's hands.
-        let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&subject).await? } else { None };
+        let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&tenant, &subject).await? } else { None };
         Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock })
     }
 
@@ -146,14 +146,14 @@ impl Ops {
         self.audited(call, target, async {
             call.grant.about(Some(request.user_id.as_str()))?;
             let tenant = self.tenant(call, &request.tenant).await?;
-            self.limit_target(&tenant.uid, KIND, request.user_id.as_str())?;
+            self.limit_target(&tenant, KIND, request.user_id.as_str())?;
             let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
             let login = found.as_ref().and_then(|subject| subject.login.as_deref());
             let (password, made) =
                 self.decide(&tenant.settings.user_policy, request.source, &context(&tenant, login))?;
             let subject = found.ok_or_else(|| not_found(KIND))?;
             super::check_etag(&subject, request.etag.as_deref())?;
-            let was_locked = self.is_soft_locked(&subject).await?;
+            let was_locked = self.is_soft_locked(&tenant, &subject).await?;
 
             let generated = made.then(|| password.clone());
             let verifier = self.hasher.hash(call.turn(&tenant), password).await?;
@@ -187,7 +187,7 @@ impl Ops {
         self.audited(call, Target::Subject(KIND, target.clone()), async {
             call.grant.about(asked_id.as_deref())?;
             let tenant = self.tenant(call, &request.tenant).await?;
-            self.limit_target(&tenant.uid, KIND, &target)?;
+            self.limit_target(&tenant, KIND, &target)?;
             if !tenant.settings.change_password_allowed {
                 let message = "the tenant does not let users change their own passwords";
                 return Err(Error::new(Reason::ChangePasswordNotAllowed, message));
@@ -235,14 +235,15 @@ impl Ops {
     /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
-        self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
+        self.limit_target(&tenant, KIND, request.user.as_str())?;
         self.hasher.check(call.turn(&tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(&tenant, found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
         let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
         let detail = attempt.detail();
-        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await?;
+        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await;
+        let verdict = self.noted(call, &request.user, verdict).await?;
         self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
@@ -257,6 +258,18 @@ impl Ops {
         };
         self.record_check(call, KIND, &request.user, verified.is_some(), detail).await;
         Ok(verified)
+    }
+
+    /// Records that a stored hash cannot be worked with: whoever could write it may have tampered with the database.
+    async fn noted(&self, call: &Call, asked: &SubjectRef, verdict: Result<Verdict>) -> Result<Verdict> {
+        if let Err(error) = &verdict
+            && error.reason() == Reason::Internal
+        {
+            let target = Target::Subject(KIND, asked.as_str().to_owned());
+            let detail = "the stored hash is unreadable, or asks for more than is given to any".to_owned();
+            self.journal.write(call.record(self, target, Outcome::Failed, Some(error.reason()), detail)).await;
+        }
+        verdict
     }
 
     /// Records a check that showed or changed nothing.

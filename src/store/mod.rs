@@ -30,7 +30,7 @@ use crate::{
     domain::{Secret, Slot, Subject, Tenant, Timestamp, Uid},
 };
 
-pub use failure::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts};
+pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
 
 /// Where the database is and how it is used.
 #[derive(Clone)]

@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "ops",
-        modules: &["access", "audit", "crypto", "domain", "store"],
+        modules: &["access", "audit", "crypto", "domain", "metrics", "store"],
         crates: &["futures_util", "governor", "secrecy", "tokio", "tracing", "zeroize"],
     },
     Layer {

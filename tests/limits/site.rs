@@ -9,7 +9,7 @@ use std::{
 use rekey::{
     access::{Access, Caller, Proof, ProofKind},
     crypto::{Hasher, Keyring, SystemEntropy},
-    domain::{Clock, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantRef, Timestamp, Uid},
+    domain::{Clock, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantLimits, TenantRef, Timestamp, Uid},
     ops::{
         Call, Ops, Source,
         device::{CreateDevice, VerifyAuthentication},
@@ -158,6 +158,7 @@ pub(crate) fn call(caller: &str) -> Call {
         tenant_id: ResourceId::parse("system").unwrap(),
         reaches_all: true,
         id: caller.to_owned(),
+        limits: TenantLimits::default(),
         permissions: vec![Permission::parse("*").unwrap()],
         own_permissions: Vec::new(),
         proof: Proof { kind: ProofKind::ApiToken, name: "test".to_owned(), expire_time: None, read_only: false },

@@ -9,7 +9,7 @@ use rekey::{
     audit::{Outcome, Record, Target},
     domain::{
         Attributes, Dialect, Error, Material, Policy, Reason, ResourceId, Secret, Slot, Stage, Subject, SubjectKind,
-        SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        SubjectState, Tenant, TenantLimits, Timestamp, Uid, WrappedKey,
         policy::Preset,
         tenant::{Alias, JwtAlgorithm, JwtIssuer, Settings},
     },
@@ -125,6 +125,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         generated_length: 20,
     };
     let settings = Settings {
+        limits: TenantLimits::default(),
         display_name: format!("Tenant “{id_text}”"),
         change_password_allowed: true,
         user_policy: policy.clone(),
