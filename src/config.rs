@@ -168,10 +168,7 @@ impl Limits {
             caller: Rate { per_second: self.caller_per_second, burst: self.caller_burst },
             tenant: Rate { per_second: self.tenant_per_second, burst: self.tenant_burst },
             target: Rate { per_second: self.target_per_second, burst: self.target_burst },
-            failures: FailureBudget {
-                per_minute: self.source_failures_per_minute,
-                burst: self.source_failures_burst,
-            },
+            failures: FailureBudget { per_minute: self.source_failures_per_minute, burst: self.source_failures_burst },
         }
     }
 

@@ -133,9 +133,10 @@ impl Buckets {
         if sized.questions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIDY_EVERY) {
             self.tidy();
         }
-        sized.limiter.check_key(&key()).map_err(|not_until| {
-            limited(self.what, not_until.wait_time_from(clock::Clock::now(&self.clock)))
-        })
+        sized
+            .limiter
+            .check_key(&key())
+            .map_err(|not_until| limited(self.what, not_until.wait_time_from(clock::Clock::now(&self.clock))))
     }
 
     /// Throws full buckets away, and the sizes that no bucket is left of.

@@ -141,7 +141,8 @@ impl Store {
 /// way stays reserved.
 pub(super) async fn forgive(transaction: &DatabaseTransaction, subject: &Uid) -> Result<(), Failure> {
     let of_subject = || Column::SubjectKey.eq(subject.as_str());
-    let counts = Condition::any().add(Column::Failures.gt(0)).add(Column::Streak.gt(0)).add(Column::StopTime.is_not_null());
+    let counts =
+        Condition::any().add(Column::Failures.gt(0)).add(Column::Streak.gt(0)).add(Column::StopTime.is_not_null());
     Entity::update_many()
         .col_expr(Column::Failures, Expr::value(0_i64))
         .col_expr(Column::BlockedUntil, Expr::value(Option::<i64>::None))

@@ -70,7 +70,10 @@ impl Store {
         );
         let statement = Statement::from_string(self.reader.get_database_backend(), query);
         let rows = self.reader.query_all_raw(statement).await?;
-        Ok(rows.iter().map(|row| Ok((row.try_get("", "scheme")?, row.try_get("", "number")?))).collect::<Result<_, Failure>>()?)
+        Ok(rows
+            .iter()
+            .map(|row| Ok((row.try_get("", "scheme")?, row.try_get("", "number")?)))
+            .collect::<Result<_, Failure>>()?)
     }
 
     /// How many users' passwords are kept in which way, the most frequent first.

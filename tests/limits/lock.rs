@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use rekey::proto::{
-    ChangePasswordRequest, CreateUserRequest, GetUserRequest, ResetPasswordRequest, SoftLock, Tenant, TenantLimits, User,
-    VerifyPasswordRequest, change_password_request, create_user_request, reset_password_request,
+    ChangePasswordRequest, CreateUserRequest, GetUserRequest, ResetPasswordRequest, SoftLock, Tenant, TenantLimits,
+    User, VerifyPasswordRequest, change_password_request, create_user_request, reset_password_request,
     verify_password_request,
 };
 use tonic::Code;

@@ -9,7 +9,10 @@ use std::{
 use rekey::{
     access::{Access, Caller, Proof, ProofKind},
     crypto::{Hasher, Keyring, SystemEntropy},
-    domain::{Clock, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantLimits, TenantRef, Timestamp, Uid},
+    domain::{
+        Clock, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantLimits, TenantRef, Timestamp,
+        Uid,
+    },
     ops::{
         Call, Ops, Source,
         device::{CreateDevice, VerifyAuthentication},

@@ -7,7 +7,7 @@ use rekey::{
 use tokio::task::JoinSet;
 
 use crate::{
-    lock::{reset, rekey, soft_lock, verify},
+    lock::{rekey, reset, soft_lock, verify},
     site::{RIGHT, Replica, Site, WRONG, call, system},
 };
 
@@ -63,7 +63,11 @@ async fn a_day_of_guessing(site: Site, replicas: &[Replica]) {
     owner.ops.forgive(&call("admin"), &tenant, &subject).await.unwrap();
     assert!(!is_stopped(owner).await);
     assert!(replicas.last().unwrap().device("d1", RIGHT, "198.51.100.1").await);
-    assert_eq!(site.count("FROM audit WHERE detail = 'ends by an administrator'").await, 1, "only where it ends something");
+    assert_eq!(
+        site.count("FROM audit WHERE detail = 'ends by an administrator'").await,
+        1,
+        "only where it ends something"
+    );
     for replica in replicas {
         replica.ops.close().await;
     }

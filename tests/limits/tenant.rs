@@ -44,8 +44,7 @@ fn delay(seconds: i64) -> Option<prost_types::Duration> {
 async fn a_tenants_soft_lock_holds_in_every_replica_and_for_nobody_else() {
     let engines = [Some(Rekey::start().await), Rekey::start_on_postgres().await];
     for rekey in engines.into_iter().flatten() {
-        let limits =
-            TenantLimits { free_failures: Some(2), longest_delay: delay(2), ..TenantLimits::default() };
+        let limits = TenantLimits { free_failures: Some(2), longest_delay: delay(2), ..TenantLimits::default() };
         make(&rekey, "strict", Some(limits)).await;
         make(&rekey, "usual", None).await;
         let replica = rekey.replica().await;

@@ -1,10 +1,6 @@
 //! A tenant's limits on the wire.
 
-use crate::{
-    api::validate::Fields,
-    domain::TenantLimits,
-    proto,
-};
+use crate::{api::validate::Fields, domain::TenantLimits, proto};
 
 /// Limits below `path`, decoded and checked.
 pub(in crate::api) fn limits(fields: &mut Fields, path: &str, given: Option<proto::TenantLimits>) -> TenantLimits {

@@ -99,7 +99,9 @@ async fn verdict(hasher: &Hasher, password: &str, stored: &Verifier) -> Verdict 
 }
 
 fn taken_over(hash: &str) -> Verifier {
-    TakenOver::recognise(hash, &ForeignBounds::DEFAULT).unwrap_or_else(|sentence| panic!("{hash}: {sentence}")).into_verifier()
+    TakenOver::recognise(hash, &ForeignBounds::DEFAULT)
+        .unwrap_or_else(|sentence| panic!("{hash}: {sentence}"))
+        .into_verifier()
 }
 
 #[tokio::test]

@@ -32,9 +32,7 @@ fn what_nobody_settled_is_void_after_two_minutes() {
         tally = next;
     }
     assert_eq!(tally.reserved, 5);
-    assert!(
-        matches!(LOCKOUT.decide(&tally, NOW.plus(LAPSES_AFTER)), Decision::Allowed(next) if next.reserved == 1)
-    );
+    assert!(matches!(LOCKOUT.decide(&tally, NOW.plus(LAPSES_AFTER)), Decision::Allowed(next) if next.reserved == 1));
 }
 
 #[test]
@@ -116,24 +114,25 @@ fn tallies() -> impl Strategy<Value = Tally> {
     let time = || any::<i64>().prop_map(Timestamp::from_micros);
     let maybe = || prop::option::of(time());
     (any::<(u32, u32, u32)>(), time(), maybe(), maybe(), maybe(), maybe()).prop_map(
-        |((failures, reserved, streak), reserved_until, blocked_until, failure_time, success_time, stop_time)| {
-            Tally {
-                failures,
-                reserved,
-                reserved_until,
-                blocked_until,
-                failure_time,
-                success_time,
-                streak,
-                stop_time,
-            }
+        |((failures, reserved, streak), reserved_until, blocked_until, failure_time, success_time, stop_time)| Tally {
+            failures,
+            reserved,
+            reserved_until,
+            blocked_until,
+            failure_time,
+            success_time,
+            streak,
+            stop_time,
         },
     )
 }
 
 fn lockouts() -> impl Strategy<Value = Lockout> {
-    (1..=u32::MAX, 0..=MAX_DELAY.as_secs())
-        .prop_map(|(free, longest)| Lockout { free, longest: Duration::from_secs(longest), stop: None })
+    (1..=u32::MAX, 0..=MAX_DELAY.as_secs()).prop_map(|(free, longest)| Lockout {
+        free,
+        longest: Duration::from_secs(longest),
+        stop: None,
+    })
 }
 
 proptest! {
