@@ -1,6 +1,8 @@
 //! Settings: embedded defaults, below a file, below the environment, below flags. Unknown names are refused, everything
 //! is checked before a port opens, and all that is wrong is said at once.
 
+mod limits;
+
 use std::{
     fmt, fs,
     net::{AddrParseError, SocketAddr},
@@ -17,16 +19,11 @@ use figment::{
 use serde::Deserialize;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
+use self::limits::{Foreign, Limits};
 use crate::{
     app::{ServiceOptions, StartError},
-    crypto::{ForeignBounds, HasherOptions},
-    domain::{
-        Lockout, Rate,
-        limit::{FREE_FAILURES, HARD_STOP_FAILURES, STRANGER_FAILURES},
-        lockout::MAX_DELAY,
-    },
+    crypto::HasherOptions,
     gateway::GatewayOptions,
-    ops::{FailureBudget, LimitOptions},
     store::StoreOptions,
 };
 
@@ -111,27 +108,6 @@ struct Hashing {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Foreign {
-    max_memory_kib: u32,
-    max_argon2_iterations: u32,
-    max_bcrypt_cost: u32,
-    max_pbkdf2_iterations: u32,
-    max_sha_crypt_rounds: u32,
-}
-
-impl Foreign {
-    fn bounds(&self) -> ForeignBounds {
-        ForeignBounds {
-            memory_kib: self.max_memory_kib,
-            argon2_iterations: self.max_argon2_iterations,
-            bcrypt_cost: self.max_bcrypt_cost,
-            pbkdf2_iterations: self.max_pbkdf2_iterations,
-            sha_crypt_rounds: self.max_sha_crypt_rounds,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
 struct Metrics {
     listen: String,
     allow_plaintext: bool,
@@ -140,40 +116,6 @@ struct Metrics {
 impl Metrics {
     fn address(&self) -> Result<Option<SocketAddr>, AddrParseError> {
         if self.listen.is_empty() { Ok(None) } else { self.listen.parse().map(Some) }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Limits {
-    free_failures: u32,
-    stranger_failures: u32,
-    hard_stop_failures: u32,
-    longest_delay_s: u64,
-    caller_per_second: u32,
-    caller_burst: u32,
-    tenant_per_second: u32,
-    tenant_burst: u32,
-    target_per_second: u32,
-    target_burst: u32,
-    source_failures_per_minute: u32,
-    source_failures_burst: u32,
-}
-
-impl Limits {
-    fn options(&self) -> LimitOptions {
-        let longest = Duration::from_secs(self.longest_delay_s);
-        LimitOptions {
-            source: Lockout { free: self.free_failures, longest, stop: None },
-            strangers: Lockout { free: self.stranger_failures, longest, stop: Some(self.hard_stop_failures) },
-            caller: Rate { per_second: self.caller_per_second, burst: self.caller_burst },
-            tenant: Rate { per_second: self.tenant_per_second, burst: self.tenant_burst },
-            target: Rate { per_second: self.target_per_second, burst: self.target_burst },
-            failures: FailureBudget { per_minute: self.source_failures_per_minute, burst: self.source_failures_burst },
-        }
-    }
-
-    fn bursts(&self) -> [u32; 4] {
-        [self.caller_burst, self.tenant_burst, self.target_burst, self.source_failures_burst]
     }
 }
 
@@ -356,21 +298,9 @@ impl Config {
             ),
             Err(_) => ask(false, "metrics.listen must be an address such as 127.0.0.1:9464, or empty"),
         }
-        let limits = &self.limits;
-        ask(FREE_FAILURES.contains(&limits.free_failures), "limits.free_failures must be 1 to 100");
-        ask(
-            HARD_STOP_FAILURES.contains(&limits.hard_stop_failures),
-            "limits.hard_stop_failures must be 1 to 100: SP 800-63B allows no more",
-        );
-        ask(
-            (limits.free_failures..=*STRANGER_FAILURES.end()).contains(&limits.stranger_failures),
-            "limits.stranger_failures must be at least limits.free_failures, and at most 1000",
-        );
-        ask(
-            (1..=MAX_DELAY.as_secs()).contains(&limits.longest_delay_s),
-            "limits.longest_delay_s must be 1 to 3600: longer would lock owners out",
-        );
-        ask(!limits.bursts().contains(&0), "limits.*_burst must be at least 1; a rate of 0 a second means no limit");
+        for problem in self.limits.problems() {
+            ask(false, problem);
+        }
         if let Err(cause) = crate::telemetry::check(&self.log.level) {
             ask(false, &format!("log.level: {cause}"));
         }

@@ -104,6 +104,7 @@ const TABLE: &[Row] = table! {
     SoftLock
     Tenant
     TenantAlias
+    TenantLimits
     UpdateIntegrationRequest
     UpdateIntegrationResponse
     User

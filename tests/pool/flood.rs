@@ -47,7 +47,6 @@ async fn of_a_thousand_calls_that_are_given_up_no_more_are_hashed_than_were_begu
     let rekey = Rekey::start_with(|options| {
         options.metrics = Some(([127, 0, 0, 1], 0).into());
         options.hasher.threads = 2;
-        options.hasher.iterations = 16;
     })
     .await;
     make(&rekey, "acme", "ada").await;

@@ -91,6 +91,10 @@ impl Raw {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
 
+    pub(crate) async fn column(&self, sql: &str, name: &str) -> String {
+        self.row(sql).await.try_get("", name).unwrap()
+    }
+
     pub(crate) async fn bytes(&self, sql: &str) -> Vec<u8> {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
