@@ -69,6 +69,7 @@ impl Limits {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "as the settings are called")]
 pub(super) struct Foreign {
     max_memory_kib: u32,
     max_argon2_iterations: u32,

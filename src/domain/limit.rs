@@ -75,8 +75,8 @@ impl TenantLimits {
         ];
         for (field, value, bounds) in numbers {
             if value.is_some_and(|value| !bounds.contains(&value)) {
-                let (least, most) = (bounds.start(), bounds.end());
-                let rule = if *most == u32::MAX { "must be at least 1".to_owned() } else { between(least, most) };
+                let (least, most) = (*bounds.start(), *bounds.end());
+                let rule = if most == u32::MAX { "must be at least 1".to_owned() } else { between(least, most) };
                 defects.push((field, rule));
             }
         }
@@ -127,7 +127,7 @@ impl TenantLimits {
     }
 }
 
-fn between(least: &u32, most: &u32) -> String {
+fn between(least: u32, most: u32) -> String {
     format!("must be {least} to {most}")
 }
 

@@ -167,16 +167,22 @@ impl Reservation {
         Err(crowded())
     }
 
+    fn spend(&mut self) {
+        if let Some(taken) = self.budget.take() {
+            taken.spend();
+        }
+    }
+
     /// To insist on what is refused counts like a failure.
     fn refused(&mut self, attempt: Attempt) -> Attempt {
-        self.budget.take().map(Taken::spend);
+        self.spend();
         attempt
     }
 
     pub(super) async fn settle(mut self, outcome: Outcome) -> Result<AttemptAnswer> {
         let is_right = matches!(outcome, Outcome::Right { .. });
         if matches!(outcome, Outcome::Wrong) {
-            self.budget.take().map(Taken::spend);
+            self.spend();
         }
         if is_right && !self.stranger && self.seen == 0 && self.lane.keep(self.epoch) {
             self.is_settled = true;

@@ -33,7 +33,9 @@ impl Ops {
         let now = self.now();
         let id = self.id_or_new(request.id, now);
         let target = Target::Tenant(id.to_string());
-        self.audited(call, target.clone(), async {
+        // A tenant is large, and so is a future that moves it about.
+        let recorded = target.clone();
+        let act = Box::pin(async {
             if !call.grant.caller().reaches_all {
                 let message = "only callers of the tenant system make tenants";
                 return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:create"));
@@ -55,8 +57,8 @@ impl Ops {
                 name_field(error, &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")])
             })?;
             Ok(tenant)
-        })
-        .await
+        });
+        self.audited(call, recorded, act).await
     }
 
     /// Reads a tenant.
