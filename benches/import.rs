@@ -5,7 +5,7 @@
 //! `cargo bench --bench import`, `-- 200000` for another number, `-- --quick` for 20,000. On SQLite in a temporary
 //! directory (`TMPDIR` says where); on PostgreSQL with `REKEY_DATABASE__URL` naming an empty database.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 

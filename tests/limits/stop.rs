@@ -29,7 +29,7 @@ async fn is_stopped(replica: &Replica) -> bool {
 
 /// A day of guessing from ever new places, with all replicas at once, as soon as each delay is over.
 async fn a_day_of_guessing(site: Site, replicas: &[Replica]) {
-    let owner = &replicas[0];
+    let owner = replicas.first().unwrap();
     assert!(owner.device("d1", RIGHT, HOME).await);
     for quarter in 0..96_u32 {
         let mut guesses = JoinSet::new();
