@@ -36,15 +36,15 @@ async fn verify(clients: &Clients, tenant_id: &str, password: &str, source: &str
     clients.devices.clone().verify_authentication(verify).await.map(|answer| answer.into_inner().verified)
 }
 
-fn delay(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn delay(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_soft_lock_holds_in_every_replica_and_for_nobody_else() {
     let engines = [Some(Rekey::start().await), Rekey::start_on_postgres().await];
     for rekey in engines.into_iter().flatten() {
-        let limits = TenantLimits { free_failures: Some(2), longest_delay: delay(2), ..TenantLimits::default() };
+        let limits = TenantLimits { free_failures: Some(2), longest_delay: Some(delay(2)), ..TenantLimits::default() };
         make(&rekey, "strict", Some(limits)).await;
         make(&rekey, "usual", None).await;
         let replica = rekey.replica().await;
@@ -120,7 +120,7 @@ async fn limits_are_shown_as_they_were_set_and_checked_for_their_bounds() {
         free_failures: Some(100),
         stranger_failures: Some(1_000),
         hard_stop_failures: Some(1),
-        longest_delay: delay(3_600),
+        longest_delay: Some(delay(3_600)),
         caller_per_second: Some(0),
         caller_burst: Some(1),
         tenant_per_second: Some(u32::MAX),
@@ -140,7 +140,7 @@ async fn limits_are_shown_as_they_were_set_and_checked_for_their_bounds() {
         stranger_failures: Some(1_001),
         hard_stop_failures: Some(101),
         // What once made a lock wrap around and open: 21,900 days.
-        longest_delay: delay(21_900 * 24 * 3_600),
+        longest_delay: Some(delay(21_900 * 24 * 3_600)),
         caller_burst: Some(0),
         tenant_burst: Some(0),
         target_burst: Some(0),
@@ -162,9 +162,10 @@ async fn limits_are_shown_as_they_were_set_and_checked_for_their_bounds() {
         delay(3_601),
         delay(i64::MAX),
         delay(i64::MIN),
-        Some(prost_types::Duration { seconds: 1, nanos: 1 }),
+        prost_types::Duration { seconds: 1, nanos: 1 },
     ] {
-        refused(&rekey, TenantLimits { longest_delay, ..TenantLimits::default() }, &["longest_delay"]).await;
+        let limits = TenantLimits { longest_delay: Some(longest_delay), ..TenantLimits::default() };
+        refused(&rekey, limits, &["longest_delay"]).await;
     }
     let fewer = TenantLimits { free_failures: Some(9), stranger_failures: Some(8), ..TenantLimits::default() };
     refused(&rekey, fewer, &["stranger_failures"]).await;

@@ -53,8 +53,8 @@ pub(crate) async fn a_stop_is_seen_by_every_store_and_ends_with_its_record_or_a_
     let other = Store::connect(&database.options).await.unwrap();
     stop(&database.store, &user.uid).await;
     assert_eq!(reserve(&other, &key(user.uid.as_str(), 5)).await, AttemptAnswer::Stopped);
-    let days = |number| NOW.plus(Duration::from_hours(24 * number));
-    other.forget_attempts(days(29)).await.unwrap();
+    let later = NOW.plus(Duration::from_hours(24 * 3_650));
+    other.forget_attempts(later).await.unwrap();
     assert_eq!(reserve(&other, &key(user.uid.as_str(), 5)).await, AttemptAnswer::Stopped);
 
     // Without its record it is not ended.
@@ -93,11 +93,9 @@ pub(crate) async fn of_many_at_once_no_more_are_let_in_than_are_left_before_a_st
         .collect();
     let (mut let_in, mut busy) = (0, 0);
     for attempt in attempts {
-        match attempt.await.unwrap() {
-            AttemptAnswer::Reserved { .. } => let_in += 1,
-            AttemptAnswer::Busy => busy += 1,
-            answer => panic!("{answer:?}"),
-        }
+        let answer = attempt.await.unwrap();
+        let_in += u32::from(matches!(answer, AttemptAnswer::Reserved { .. }));
+        busy += u32::from(answer == AttemptAnswer::Busy);
     }
     assert_eq!((let_in, busy), (3, 37));
 }
