@@ -18,7 +18,7 @@ use std::{
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rekey::{
     crypto::{
-        Hasher, HasherOptions, SystemEntropy, Turn,
+        ForeignBounds, Hasher, HasherOptions, SystemEntropy, Turn,
         argon2::{Kernel, Memory},
     },
     domain::{Password, Uid},
@@ -85,6 +85,7 @@ fn all_cores() {
         memory_kib: MEMORY_KIB,
         iterations: ITERATIONS,
         parallelism: 1,
+        foreign: ForeignBounds::DEFAULT,
     };
     let hasher = Hasher::start(options, Arc::new(SystemEntropy)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -20,7 +20,7 @@ use crate::{
     crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
-    metrics::{Calls, Endpoint, Kind, Text},
+    metrics::{Calls, Census, Endpoint, Guessing, Kind, Text},
     ops::{LimitOptions, Ops},
     store::{Store, StoreOptions},
 };
@@ -168,9 +168,11 @@ impl Service {
         let listen = |cause| StartError::Listen { address: options.listen, cause };
         let incoming = Incoming::bind(options.listen, LIMITS).await.map_err(listen)?;
 
+        let census = Census::default();
         let metrics = match options.metrics {
             Some(listen) => {
-                let endpoint = Endpoint::start(listen, move || page(&calls, &hasher)).await;
+                let (census, guessing) = (census.clone(), ops.guessing().clone());
+                let endpoint = Endpoint::start(listen, move || page(&calls, &hasher, &guessing, &census)).await;
                 Some(endpoint.map_err(|cause| StartError::Listen { address: listen, cause })?)
             }
             None => None,
@@ -182,7 +184,14 @@ impl Service {
         let routes = routes.add_service(health);
         let server =
             tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
-        let watch = tokio::spawn(api::health::watch(ops.clone(), reporter.clone()));
+        let health = api::health::watch(ops.clone(), reporter.clone());
+        let census = metrics.is_some().then(|| ops.clone().watch_census(census));
+        let watch = tokio::spawn(async move {
+            match census {
+                Some(census) => drop(tokio::join!(health, census)),
+                None => health.await,
+            }
+        });
         if let Some(metrics) = &metrics {
             tracing::info!(address = %metrics.address(), "metrics");
         }
@@ -257,7 +266,7 @@ async fn build(
 }
 
 /// Everything that is measured.
-fn page(calls: &Calls, hasher: &Hasher) -> String {
+fn page(calls: &Calls, hasher: &Hasher, guessing: &Guessing, census: &Census) -> String {
     let load = hasher.load();
     let mut text = Text::default();
     text.single("rekey_hashing_threads", Kind::Gauge, "Threads that hash.", load.threads);
@@ -272,6 +281,8 @@ fn page(calls: &Calls, hasher: &Hasher) -> String {
     text.family("rekey_hashing_service_seconds", Kind::Histogram, "How long hashes took once they were begun.");
     text.histogram("rekey_hashing_service_seconds", &[], &load.service);
     calls.write(&mut text);
+    guessing.write(&mut text);
+    census.write(&mut text);
     text.finish()
 }
 

@@ -1,6 +1,8 @@
 //! Settings: embedded defaults, below a file, below the environment, below flags. Unknown names are refused, everything
 //! is checked before a port opens, and all that is wrong is said at once.
 
+mod limits;
+
 use std::{
     fmt, fs,
     net::{AddrParseError, SocketAddr},
@@ -17,12 +19,11 @@ use figment::{
 use serde::Deserialize;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
+use self::limits::{Foreign, Limits};
 use crate::{
     app::{ServiceOptions, StartError},
     crypto::HasherOptions,
-    domain::{Lockout, lockout::MAX_DELAY},
     gateway::GatewayOptions,
-    ops::{LimitOptions, Rate},
     store::StoreOptions,
 };
 
@@ -53,6 +54,7 @@ pub struct Config {
     grpc: Grpc,
     gateway: Gateway,
     hashing: Hashing,
+    foreign: Foreign,
     metrics: Metrics,
     limits: Limits,
     blocklist: Blocklist,
@@ -123,36 +125,6 @@ struct Blocklist {
     file: PathBuf,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Limits {
-    free_failures: u32,
-    stranger_failures: u32,
-    longest_delay_s: u64,
-    caller_per_second: u32,
-    caller_burst: u32,
-    tenant_per_second: u32,
-    tenant_burst: u32,
-    target_per_second: u32,
-    target_burst: u32,
-}
-
-impl Limits {
-    fn options(&self) -> LimitOptions {
-        let longest = Duration::from_secs(self.longest_delay_s);
-        LimitOptions {
-            source: Lockout { free: self.free_failures, longest },
-            strangers: Lockout { free: self.stranger_failures, longest },
-            caller: Rate { per_second: self.caller_per_second, burst: self.caller_burst },
-            tenant: Rate { per_second: self.tenant_per_second, burst: self.tenant_burst },
-            target: Rate { per_second: self.target_per_second, burst: self.target_burst },
-        }
-    }
-
-    fn bursts(&self) -> [u32; 3] {
-        [self.caller_burst, self.tenant_burst, self.target_burst]
-    }
-}
-
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Log {
@@ -217,6 +189,7 @@ impl Config {
                 memory_kib: self.hashing.memory_kib,
                 iterations: self.hashing.iterations,
                 parallelism: self.hashing.parallelism,
+                foreign: self.foreign.bounds(),
             },
             limits: self.limits.options(),
             blocklist: is_set(&self.blocklist.file).then(|| self.blocklist.file.clone()),
@@ -321,6 +294,9 @@ impl Config {
         ask(self.hashing.threads <= 1_024, "hashing.threads must be at most 1024");
         ask(self.hashing.queue <= 1_000_000, "hashing.queue must be at most 1000000");
         ask((1..=60_000).contains(&self.hashing.max_wait_ms), "hashing.max_wait_ms must be 1 to 60000");
+        for problem in self.foreign.bounds().problems() {
+            ask(false, &format!("foreign.max_{problem}"));
+        }
         match self.metrics.address() {
             Ok(address) => ask(
                 self.metrics.allow_plaintext || address.is_none_or(|address| address.ip().to_canonical().is_loopback()),
@@ -329,17 +305,9 @@ impl Config {
             ),
             Err(_) => ask(false, "metrics.listen must be an address such as 127.0.0.1:9464, or empty"),
         }
-        let limits = &self.limits;
-        ask((1..=100).contains(&limits.free_failures), "limits.free_failures must be 1 to 100");
-        ask(
-            (limits.free_failures..=1_000).contains(&limits.stranger_failures),
-            "limits.stranger_failures must be at least limits.free_failures, and at most 1000",
-        );
-        ask(
-            (1..=MAX_DELAY.as_secs()).contains(&limits.longest_delay_s),
-            "limits.longest_delay_s must be 1 to 3600: longer would lock owners out",
-        );
-        ask(!limits.bursts().contains(&0), "limits.*_burst must be at least 1; a rate of 0 a second means no limit");
+        for problem in self.limits.problems() {
+            ask(false, problem);
+        }
         if let Err(cause) = crate::telemetry::check(&self.log.level) {
             ask(false, &format!("log.level: {cause}"));
         }

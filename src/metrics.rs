@@ -1,17 +1,21 @@
 //! What is counted and timed, and how Prometheus reads it.
 //!
-//! Labels are methods and codes alone: names of the API, so that their number is bounded and none tells of anybody. Every
+//! Labels are names of the API and of algorithms alone, so that their number is bounded and none tells of anybody. Every
 //! series belongs to a part that is passed around, none to the process, so that two services in one process do not mix.
 
 mod calls;
+mod census;
 mod endpoint;
+mod guessing;
 mod text;
 
 use std::time::Duration;
 
 pub use self::{
     calls::{Calls, Running},
+    census::Census,
     endpoint::Endpoint,
+    guessing::{Guessing, Refusal},
     text::{Kind, Text},
 };
 

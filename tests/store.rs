@@ -15,6 +15,8 @@ mod conformance;
 mod failure;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/guessing.rs"]
+mod guessing;
 #[path = "store/listing.rs"]
 mod listing;
 #[path = "store/reply.rs"]
@@ -84,4 +86,7 @@ on_both_engines! {
     failure::a_row_that_cannot_be_read_is_named_without_its_content,
     failure::a_closed_store_is_unavailable,
     failure::no_value_reaches_the_log,
+    guessing::a_stop_is_seen_by_every_store_and_ends_with_its_record_or_a_new_password,
+    guessing::of_many_at_once_no_more_are_let_in_than_are_left_before_a_stop,
+    guessing::the_census_of_all_tenants_reads_its_index_alone,
 }

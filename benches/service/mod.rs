@@ -26,7 +26,7 @@ use tonic::{
 
 pub(crate) const PASSWORD: &str = "a long enough phrase to guess at";
 pub(crate) const DEVICE_PASSWORD: &str = "Abcdefgh1234567!";
-const TENANT: &str = "bench";
+pub(crate) const TENANT: &str = "bench";
 const USER: &str = "ada@example.org";
 
 /// Puts the administrator's token into each request.
@@ -100,6 +100,11 @@ impl Service {
     /// Another server's connection with the same headers.
     pub(crate) async fn connect_to(&self, port: u16) -> Authorised {
         InterceptedService::new(connect(port).await, Bearer(self.token.clone()))
+    }
+
+    /// Its port, and the administrator's token.
+    pub(crate) fn reach(&self) -> (u16, &str) {
+        (self.port, &self.token)
     }
 
     /// A line of the process's status in KiB: `VmRSS`, `VmHWM`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::finding::{Finding, Held, Standing};
-use crate::domain::{Permission, Reach, ResourceId, Result, Role, Subject, Tenant, Timestamp, Uid};
+use crate::domain::{Permission, Reach, ResourceId, Result, Role, Subject, Tenant, TenantLimits, Timestamp, Uid};
 
 /// What a method asks of its caller, from the `rule` option of the proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Caller {
     pub reaches_all: bool,
     /// Its public id; for a JWT its `sub`.
     pub id: String,
+    /// What its tenant sets otherwise than the service.
+    pub limits: TenantLimits,
     /// What it may do, besides what its roles allow.
     pub permissions: Vec<Permission>,
     /// What it is there for.
@@ -69,6 +71,7 @@ impl Caller {
     pub fn from_subject(subject: &Subject, tenant: &Tenant, proof: Proof) -> Self {
         let Reach { permissions, roles, rank } = Reach::of(&subject.attributes);
         Self {
+            limits: tenant.settings.limits,
             tenant_uid: tenant.uid.clone(),
             tenant_id: tenant.id.clone(),
             reaches_all: tenant.is_system(),

@@ -123,7 +123,7 @@ pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
 }
 
 pub(super) fn soft_lock(lock: SoftLock) -> proto::SoftLock {
-    proto::SoftLock { blocked_until: lock.blocked_until.map(timestamp), failures: lock.failures }
+    proto::SoftLock { blocked_until: lock.blocked_until.map(timestamp), failures: lock.failures, stopped: lock.stopped }
 }
 
 pub(super) fn state(state: SubjectState) -> proto::SubjectState {

@@ -1,6 +1,7 @@
 //! `TenantService`.
 
 mod lifecycle;
+pub(super) mod limits;
 
 use tonic::{Request, Response, Status};
 
@@ -125,6 +126,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
     let labels = fields.labels("tenant.labels", tenant.labels);
     let permission_aliases = fields.permission_aliases("tenant.permission_aliases", tenant.permission_aliases);
+    let limits = limits::limits(&mut fields, "tenant.limits", tenant.limits);
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
         change_password_allowed: tenant.change_password_allowed,
@@ -134,6 +136,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         jwt_issuers,
         labels: labels.unwrap_or_default(),
         permission_aliases: permission_aliases.unwrap_or_default(),
+        limits,
     };
     for defect in settings.defects() {
         fields.refuse::<()>(format!("tenant.{}", defect.field), defect.description);
@@ -287,6 +290,7 @@ impl From<Tenant> for proto::Tenant {
             labels: tenant.settings.labels.into_iter().collect(),
             state: state(tenant.state).into(),
             permission_aliases: tenant.settings.permission_aliases.into_iter().map(Into::into).collect(),
+            limits: limits::shown(tenant.settings.limits),
             ..Default::default()
         }
     }

@@ -15,7 +15,7 @@ use super::{
     output,
 };
 use crate::{
-    crypto::{Hasher, HasherOptions, SystemEntropy, Turn},
+    crypto::{ForeignBounds, Hasher, HasherOptions, SystemEntropy, Turn},
     domain::{Password, Uid},
 };
 
@@ -125,8 +125,15 @@ fn toml(row: &Row, threads: usize) -> String {
 /// The pool's own threads, memory and queue, never idle: a hash's time is that of all of them over their number.
 #[expect(clippy::disallowed_methods, reason = "it measures")]
 async fn measure(threads: usize, memory_kib: u32, iterations: u32) -> Result<Row, Failure> {
-    let options =
-        HasherOptions { threads, queue: threads * 2, max_wait: Duration::MAX, memory_kib, iterations, parallelism: 1 };
+    let options = HasherOptions {
+        threads,
+        queue: threads * 2,
+        max_wait: Duration::MAX,
+        memory_kib,
+        iterations,
+        parallelism: 1,
+        foreign: ForeignBounds::DEFAULT,
+    };
     let hasher = Hasher::start(options, Arc::new(SystemEntropy)).map_err(|cause| Failure::new(Exit::Config, cause))?;
     // The memory's pages are the machine's only once they were touched.
     hash(&hasher, threads, 1).await?;
@@ -210,6 +217,7 @@ mod tests {
                 memory_kib,
                 iterations,
                 parallelism: 1,
+                foreign: ForeignBounds::DEFAULT,
             };
             Hasher::start(options, Arc::new(SystemEntropy)).unwrap();
         }

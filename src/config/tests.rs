@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Config, DEFAULTS, LogFormat, Sources};
+use crate::crypto::ForeignBounds;
 
 fn from_file(text: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().unwrap();
@@ -138,4 +139,39 @@ fn plaintext_leaves_the_machine_only_where_it_was_allowed() {
     from_environment(&[("REKEY_METRICS__LISTEN", "everywhere")]).unwrap_err();
     from_environment(&[("REKEY_GATEWAY__UPSTREAM", "http://localhost:50051")]).unwrap();
     from_environment(&[("REKEY_GATEWAY__UPSTREAM", "http://rekey:50051")]).unwrap_err();
+}
+
+#[test]
+fn limits_that_would_lock_owners_out_or_let_guessers_in_are_refused() {
+    let refused = |setting: &str, value: &str| {
+        let error = from_file(&format!("[limits]\n{setting} = {value}")).unwrap_err();
+        assert!(error.contains("limits."), "{setting} = {value}: {error}");
+    };
+    // 21,900 days and the ends of what a number can be: nothing wraps around to no wait at all.
+    for seconds in ["0", "-1", "3601", "1892160000", "4294967296", "9223372036854775807"] {
+        refused("longest_delay_s", seconds);
+    }
+    for (setting, wrong) in [
+        ("free_failures", ["0", "101", "4294967297"]),
+        ("stranger_failures", ["4", "1001", "-20"]),
+        ("hard_stop_failures", ["0", "101", "18446744073709551616"]),
+        ("source_failures_burst", ["0", "-1", "'many'"]),
+    ] {
+        for value in wrong {
+            from_file(&format!("[limits]\n{setting} = {value}")).unwrap_err();
+        }
+    }
+    let config = from_file("[limits]\nhard_stop_failures = 1\nlongest_delay_s = 3600").unwrap();
+    let limits = config.service().unwrap().limits;
+    assert_eq!((limits.source.stop, limits.strangers.stop), (None, Some(1)));
+}
+
+#[test]
+fn what_hashes_of_others_may_cost_is_bounded_itself() {
+    assert_eq!(Config::load(&Sources::default()).unwrap().service().unwrap().hasher.foreign, ForeignBounds::DEFAULT);
+    let error = from_file("[foreign]\nmax_bcrypt_cost = 31\nmax_memory_kib = 0").unwrap_err();
+    assert!(error.contains("foreign.max_bcrypt_cost must be 4 to 20"), "{error}");
+    assert!(error.contains("foreign.max_memory_kib must be"), "{error}");
+    let config = from_file("[foreign]\nmax_bcrypt_cost = 17").unwrap();
+    assert_eq!(config.service().unwrap().hasher.foreign.bcrypt_cost, 17);
 }

@@ -20,6 +20,8 @@ const DELAYS: [u64; 9] = [1, 3, 5, 10, 30, 60, 120, 300, 600];
 pub const MAX_DELAY: Duration = Duration::from_hours(1);
 /// Failures this long ago no longer count.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+/// Failures in a row still count for a stop so long after the last one: slower than this, guessing leads nowhere.
+pub const COUNTED_FOR: Duration = Duration::from_hours(30 * 24);
 /// How long a success makes a source known.
 pub const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 /// A reservation that nobody settled is void by then: whoever made it is gone.
@@ -35,6 +37,17 @@ pub struct Lockout {
     pub free: u32,
     /// The longest delay, at most [`MAX_DELAY`].
     pub longest: Duration,
+    /// After how many failures in a row nobody is let in any more until that is ended; `None` for never.
+    pub stop: Option<u32>,
+}
+
+/// What is allowed to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lockouts {
+    /// To one source.
+    pub source: Lockout,
+    /// To all strangers together.
+    pub strangers: Lockout,
 }
 
 /// What is kept for a subject and a class of sources.
@@ -52,6 +65,10 @@ pub struct Tally {
     pub failure_time: Option<Timestamp>,
     /// The last success.
     pub success_time: Option<Timestamp>,
+    /// Failures since the last success, where the rule has a stop. Time alone takes them away only in [`COUNTED_FOR`].
+    pub streak: u32,
+    /// When they became too many.
+    pub stop_time: Option<Timestamp>,
 }
 
 impl Tally {
@@ -63,6 +80,8 @@ impl Tally {
         blocked_until: None,
         failure_time: None,
         success_time: None,
+        streak: 0,
+        stop_time: None,
     };
 
     /// Whether the source has proved the password lately.
@@ -71,10 +90,24 @@ impl Tally {
         self.success_time.is_some_and(|time| now < time.plus(KNOWN_FOR))
     }
 
-    /// When this says nothing any more.
+    /// When this says nothing any more: never, where it is a stop.
     #[must_use]
     pub fn expire_time(&self) -> Timestamp {
-        let failures = self.failure_time.map(|time| time.plus(FORGOTTEN_AFTER));
+        if self.stop_time.is_some() {
+            return Timestamp::from_micros(i64::MAX);
+        }
+        self.expires(if self.streak > 0 { COUNTED_FOR } else { FORGOTTEN_AFTER })
+    }
+
+    /// The same for a name that is nobody's. Nobody could end a stop there, and whoever makes names up must not fill the
+    /// database with them for ever.
+    #[must_use]
+    pub fn expire_time_of_nobody(&self) -> Timestamp {
+        self.expires(if self.stop_time.is_some() { COUNTED_FOR } else { FORGOTTEN_AFTER })
+    }
+
+    fn expires(&self, failures_kept: Duration) -> Timestamp {
+        let failures = self.failure_time.map(|time| time.plus(failures_kept));
         let success = self.success_time.map(|time| time.plus(KNOWN_FOR));
         self.reserved_until.max(failures.unwrap_or(self.reserved_until)).max(success.unwrap_or(self.reserved_until))
     }
@@ -85,6 +118,9 @@ impl Tally {
         if self.failure_time.is_none_or(|time| now >= time.plus(FORGOTTEN_AFTER)) {
             self.failures = 0;
             self.blocked_until = None;
+        }
+        if self.failure_time.is_none_or(|time| now >= time.plus(COUNTED_FOR)) {
+            self.streak = 0;
         }
         if now >= self.reserved_until || self.reserved_until > now.plus(LAPSES_AFTER).plus(SKEW) {
             self.reserved = 0;
@@ -102,6 +138,8 @@ pub enum Decision {
     Busy,
     /// Not before then.
     Blocked(Timestamp),
+    /// Not before somebody ends it.
+    Stopped,
 }
 
 /// How a check ended.
@@ -139,15 +177,26 @@ impl Lockout {
         tally.at(now).failures
     }
 
+    /// Whether nobody is let in any more.
+    #[must_use]
+    pub fn is_stopped(&self, tally: &Tally, now: Timestamp) -> bool {
+        self.stop.is_some_and(|stop| tally.stop_time.is_some() || tally.at(now).streak >= stop)
+    }
+
     /// Whether one more check may be made.
     #[must_use]
     pub fn decide(&self, tally: &Tally, now: Timestamp) -> Decision {
+        if self.is_stopped(tally, now) {
+            return Decision::Stopped;
+        }
         if let Some(until) = self.blocked_until(tally, now) {
             return Decision::Blocked(until);
         }
         let mut next = tally.at(now);
         // After the free ones, one at a time.
         let most = self.free.saturating_sub(next.failures).max(1);
+        // And never so many that they could be more than the stop, if all of them fail.
+        let most = self.stop.map_or(most, |stop| most.min(stop.saturating_sub(next.streak)));
         if next.reserved >= most {
             return Decision::Busy;
         }
@@ -176,136 +225,27 @@ impl Lockout {
                 if next.failures >= self.free {
                     next.blocked_until = Some(now.plus(self.delay(next.failures)));
                 }
+                if let Some(stop) = self.stop {
+                    next.streak = next.streak.saturating_add(1);
+                    next.stop_time = next.stop_time.or((next.streak >= stop).then_some(now));
+                }
             }
+        }
+        next
+    }
+
+    /// The same for the tally that strangers share. What one of them proves forgives nothing that the others did, and
+    /// makes none of them known; but it ends what is in a row.
+    #[must_use]
+    pub fn settle_shared(&self, tally: &Tally, reserved: u32, outcome: Outcome, now: Timestamp) -> Tally {
+        let shared = if matches!(outcome, Outcome::Wrong) { outcome } else { Outcome::Void };
+        let mut next = self.settle(tally, reserved, shared, now);
+        if matches!(outcome, Outcome::Right { .. }) && next.stop_time.is_none() {
+            next.streak = 0;
         }
         next
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LOCKOUT: Lockout = Lockout { free: 5, longest: Duration::from_mins(15) };
-    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
-
-    fn failed(times: u32, now: Timestamp) -> Tally {
-        (0..times).fold(Tally::NEW, |tally, _| LOCKOUT.settle(&tally, 0, Outcome::Wrong, now))
-    }
-
-    #[test]
-    fn five_failures_are_free_and_delays_grow_to_a_quarter_of_an_hour() {
-        let delays: Vec<u64> = (4..=16).map(|failures| LOCKOUT.delay(failures).as_secs()).collect();
-        assert_eq!(delays, [0, 1, 3, 5, 10, 30, 60, 120, 300, 600, 900, 900, 900]);
-    }
-
-    #[test]
-    fn a_delay_ends_by_itself_and_then_one_at_a_time_is_let_in() {
-        let tally = failed(5, NOW);
-        let end = NOW.plus(Duration::from_secs(1));
-        assert_eq!(LOCKOUT.decide(&tally, NOW), Decision::Blocked(end));
-        let Decision::Allowed(one) = LOCKOUT.decide(&tally, end) else { panic!("the delay is over") };
-        assert_eq!(LOCKOUT.decide(&one, end), Decision::Busy);
-    }
-
-    #[test]
-    fn what_nobody_settled_is_void_after_two_minutes() {
-        let mut tally = Tally::NEW;
-        while let Decision::Allowed(next) = LOCKOUT.decide(&tally, NOW) {
-            tally = next;
-        }
-        assert_eq!(tally.reserved, 5);
-        assert!(
-            matches!(LOCKOUT.decide(&tally, NOW.plus(LAPSES_AFTER)), Decision::Allowed(next) if next.reserved == 1)
-        );
-    }
-
-    #[test]
-    fn failures_are_forgotten_after_a_day_and_a_success_forgives_those_it_saw() {
-        let tally = failed(9, NOW);
-        assert_eq!(LOCKOUT.failures(&tally, NOW.plus(FORGOTTEN_AFTER)), 0);
-        let after = LOCKOUT.settle(&tally, 0, Outcome::Right { seen: 9 }, NOW);
-        assert_eq!((after.failures, after.blocked_until, after.is_known(NOW)), (0, None, true));
-        let after = LOCKOUT.settle(&tally, 0, Outcome::Right { seen: 3 }, NOW);
-        assert_eq!((after.failures, after.blocked_until), (6, tally.blocked_until), "later ones still count");
-        assert!(!after.is_known(NOW.plus(KNOWN_FOR)));
-    }
-
-    #[test]
-    fn replicas_whose_clocks_differ_a_little_see_the_same() {
-        let ahead = NOW.plus(SKEW);
-        let Decision::Allowed(tally) = LOCKOUT.decide(&Tally::NEW, ahead) else { panic!("nothing was tried") };
-        let Decision::Allowed(tally) = LOCKOUT.decide(&tally, NOW) else { panic!("one was") };
-        assert_eq!(tally.reserved, 2);
-        assert!(matches!(LOCKOUT.decide(&failed(99, ahead), NOW), Decision::Blocked(_)));
-    }
-
-    #[test]
-    fn a_clock_that_was_ahead_blocks_nobody() {
-        let tally = failed(20, NOW.plus(Duration::from_hours(400 * 24)));
-        let Decision::Allowed(next) = LOCKOUT.decide(&tally, NOW) else { panic!("blocked by the future") };
-        let next = LOCKOUT.settle(&next, 1, Outcome::Wrong, NOW);
-        assert_eq!(LOCKOUT.decide(&next, NOW), Decision::Blocked(NOW.plus(LOCKOUT.longest)));
-    }
-
-    fn tallies() -> impl Strategy<Value = Tally> {
-        let time = || any::<i64>().prop_map(Timestamp::from_micros);
-        let maybe = || prop::option::of(time());
-        (any::<u32>(), any::<u32>(), time(), maybe(), maybe(), maybe()).prop_map(
-            |(failures, reserved, reserved_until, blocked_until, failure_time, success_time)| Tally {
-                failures,
-                reserved,
-                reserved_until,
-                blocked_until,
-                failure_time,
-                success_time,
-            },
-        )
-    }
-
-    fn lockouts() -> impl Strategy<Value = Lockout> {
-        (1..=u32::MAX, 0..=MAX_DELAY.as_secs())
-            .prop_map(|(free, longest)| Lockout { free, longest: Duration::from_secs(longest) })
-    }
-
-    proptest! {
-        #[test]
-        fn delays_never_shrink_and_never_pass_the_bound(lockout in lockouts(), one: u32, other: u32) {
-            let (fewer, more) = (one.min(other), one.max(other));
-            prop_assert!(lockout.delay(fewer) <= lockout.delay(more));
-            prop_assert!(lockout.delay(more) <= lockout.longest);
-        }
-
-        #[test]
-        fn whatever_is_kept_nobody_waits_longer_than_the_bound(
-            lockout in lockouts(), tally in tallies(), now in any::<i64>().prop_map(Timestamp::from_micros),
-        ) {
-            if let Decision::Blocked(until) = lockout.decide(&tally, now) {
-                prop_assert!(now < until && until <= now.plus(lockout.longest).plus(SKEW));
-                prop_assert!(!matches!(lockout.decide(&tally, until), Decision::Blocked(_)));
-            }
-            for outcome in [Outcome::Right { seen: 1 }, Outcome::Wrong, Outcome::Void] {
-                let next = lockout.settle(&tally, 1, outcome, now);
-                prop_assert!(next.expire_time() >= next.reserved_until);
-            }
-        }
-
-        #[test]
-        fn reservations_and_failures_never_exceed_what_is_free(steps in prop::collection::vec(0..4_u8, 0..200)) {
-            let (mut tally, mut under_way, mut wrong) = (Tally::NEW, 0_u32, 0_u32);
-            for step in steps {
-                if step > 0 {
-                    if let Decision::Allowed(next) = LOCKOUT.decide(&tally, NOW) {
-                        (tally, under_way) = (next, under_way + 1);
-                    }
-                } else if under_way > 0 {
-                    tally = LOCKOUT.settle(&tally, 1, Outcome::Wrong, NOW);
-                    (under_way, wrong) = (under_way - 1, wrong + 1);
-                }
-                prop_assert!(under_way + wrong <= LOCKOUT.free);
-            }
-        }
-    }
-}
+mod tests;

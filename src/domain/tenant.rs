@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Permission, Policy, ResourceId, SubjectState, Timestamp, Uid, Violation,
+    Permission, Policy, ResourceId, SubjectState, TenantLimits, Timestamp, Uid, Violation,
     subject::{Labels, etag},
 };
 
@@ -147,6 +147,9 @@ pub struct Settings {
     /// What other systems call permissions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permission_aliases: Vec<PermissionAlias>,
+    /// What differs from the service's own limits.
+    #[serde(default)]
+    pub limits: TenantLimits,
 }
 
 impl Settings {

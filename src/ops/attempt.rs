@@ -15,9 +15,10 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+use super::limit::Taken;
 use crate::{
-    domain::{Clock, Error, Reason, Result, lockout::Outcome},
-    store::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts, Store},
+    domain::{Clock, Error, Lockouts, Reason, Result, lockout::Outcome},
+    store::{AttemptAnswer, AttemptKey, AttemptStep, Store},
 };
 
 /// Steps that may wait for the database; past it, whoever brings one waits too.
@@ -44,8 +45,6 @@ pub(super) struct Attempts {
 }
 
 struct Lanes {
-    /// Attempts of one source at one subject that run side by side.
-    width: usize,
     /// For those that wait: they hold calls open, and must leave room for everybody else's.
     turns: Arc<Semaphore>,
     by_key: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
@@ -53,6 +52,9 @@ struct Lanes {
 
 /// The attempts of one source at one subject.
 struct Lane {
+    /// The rules it was made by: they hold while somebody is in it.
+    lockouts: Lockouts,
+    /// For as many as run side by side.
     places: Arc<Semaphore>,
     spare: Mutex<Spare>,
 }
@@ -75,41 +77,40 @@ enum Request {
 pub(super) enum Attempt {
     /// Check; one is reserved for it.
     Reserved(Reservation),
-    /// Nothing: it is answered like a wrong password.
+    /// Nothing, while its source has to wait: it is answered like a wrong password.
     Blocked,
+    /// Nothing, for strangers are stopped: the same.
+    Stopped,
 }
 
 /// One reserved check. Dropped without being settled, it is given back uncounted: whoever asked went away, and learned
 /// nothing.
 pub(super) struct Reservation {
     requests: mpsc::Sender<Request>,
-    key: AttemptKey,
+    pub(super) key: AttemptKey,
+    lockouts: Lockouts,
     lane: Arc<Lane>,
     _place: OwnedSemaphorePermit,
+    /// What it takes of what its source may fail in all, where that is bounded.
+    pub(super) budget: Option<Taken>,
     pub(super) seen: u32,
-    stranger: bool,
+    pub(super) stranger: bool,
     epoch: u64,
     /// Whether there is nothing to give back.
     is_settled: bool,
 }
 
 impl Attempts {
-    pub(super) fn start(store: Store, clock: Arc<dyn Clock>, lockouts: Lockouts) -> Self {
-        let width = usize::try_from(lockouts.source.free).unwrap_or(Semaphore::MAX_PERMITS);
-        let lanes = Lanes {
-            width: width.min(Semaphore::MAX_PERMITS),
-            turns: Arc::new(Semaphore::new(TURNS)),
-            by_key: Mutex::default(),
-        };
-        let lanes = Arc::new(lanes);
+    pub(super) fn start(store: Store, clock: Arc<dyn Clock>) -> Self {
+        let lanes = Arc::new(Lanes { turns: Arc::new(Semaphore::new(TURNS)), by_key: Mutex::default() });
         let (requests, receiver) = mpsc::channel(WAITING);
-        tokio::spawn(work(store, clock, lockouts, Arc::clone(&lanes), receiver));
+        tokio::spawn(work(store, clock, Arc::clone(&lanes), receiver));
         Self { lanes, requests }
     }
 
     /// Reserves a check, or says that there may be none now.
-    pub(super) async fn begin(&self, key: AttemptKey) -> Result<Attempt> {
-        let lane = self.lanes.of(&key);
+    pub(super) async fn begin(&self, key: AttemptKey, lockouts: Lockouts, budget: Option<Taken>) -> Result<Attempt> {
+        let lane = self.lanes.of(&key, lockouts);
         let place = if let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() {
             place
         } else {
@@ -119,8 +120,9 @@ impl Attempts {
         };
         let (is_spare, epoch) = lane.take();
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
+        let is_settled = !is_spare;
         let reservation =
-            Reservation { requests, key, lane, _place: place, seen, stranger, epoch, is_settled: !is_spare };
+            Reservation { requests, key, lockouts, lane, _place: place, budget, seen, stranger, epoch, is_settled };
         if is_spare {
             return Ok(Attempt::Reserved(reservation));
         }
@@ -143,18 +145,19 @@ impl Reservation {
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);
         while paused < PATIENCE {
-            let step = AttemptStep::Reserve(self.key.clone());
+            let step = AttemptStep::Reserve { key: self.key.clone(), lockouts: self.lockouts };
             match send(requests.reserve().await.map_err(Error::internal)?, step).await? {
                 AttemptAnswer::Reserved { seen, stranger } => {
                     (self.seen, self.stranger, self.is_settled) = (seen, stranger, false);
                     return Ok(Attempt::Reserved(self));
                 }
-                AttemptAnswer::Blocked(_until) => return Ok(Attempt::Blocked),
+                AttemptAnswer::Blocked(_until) => return Ok(self.refused(Attempt::Blocked)),
+                AttemptAnswer::Stopped => return Ok(self.refused(Attempt::Stopped)),
                 AttemptAnswer::Busy => {
                     turn = Some(turn.map_or_else(|| lanes.wait(), Ok)?);
                     tokio::time::sleep(pause).await;
                 }
-                AttemptAnswer::Settled | AttemptAnswer::Began(_) | AttemptAnswer::Ended => {
+                AttemptAnswer::Settled | AttemptAnswer::Began(_) | AttemptAnswer::Stops | AttemptAnswer::Ended => {
                     return Err(Error::internal("a reservation was answered like a settlement"));
                 }
             }
@@ -164,8 +167,23 @@ impl Reservation {
         Err(crowded())
     }
 
+    fn spend(&mut self) {
+        if let Some(taken) = self.budget.take() {
+            taken.spend();
+        }
+    }
+
+    /// To insist on what is refused counts like a failure.
+    fn refused(&mut self, attempt: Attempt) -> Attempt {
+        self.spend();
+        attempt
+    }
+
     pub(super) async fn settle(mut self, outcome: Outcome) -> Result<AttemptAnswer> {
         let is_right = matches!(outcome, Outcome::Right { .. });
+        if matches!(outcome, Outcome::Wrong) {
+            self.spend();
+        }
         if is_right && !self.stranger && self.seen == 0 && self.lane.keep(self.epoch) {
             self.is_settled = true;
             return Ok(AttemptAnswer::Settled);
@@ -179,7 +197,8 @@ impl Reservation {
     }
 
     fn step(&self, outcome: Outcome) -> AttemptStep {
-        AttemptStep::Settle { key: self.key.clone(), reserved: 1, stranger: self.stranger, outcome }
+        let (key, lockouts) = (self.key.clone(), self.lockouts);
+        AttemptStep::Settle { key, reserved: 1, stranger: self.stranger, outcome, lockouts }
     }
 }
 
@@ -204,6 +223,7 @@ impl Attempt {
         match self {
             Self::Reserved(_) => "",
             Self::Blocked => "not checked: the source has to wait",
+            Self::Stopped => "not checked: sources that are not known are stopped",
         }
     }
 }
@@ -218,8 +238,12 @@ impl Lanes {
         Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
     }
 
-    fn of(&self, key: &AttemptKey) -> Arc<Lane> {
-        let lane = || Arc::new(Lane { places: Arc::new(Semaphore::new(self.width)), spare: Mutex::default() });
+    fn of(&self, key: &AttemptKey, lockouts: Lockouts) -> Arc<Lane> {
+        let lane = || {
+            let width = usize::try_from(lockouts.source.free).unwrap_or(Semaphore::MAX_PERMITS);
+            let places = Arc::new(Semaphore::new(width.clamp(1, Semaphore::MAX_PERMITS)));
+            Arc::new(Lane { lockouts, places, spare: Mutex::default() })
+        };
         Arc::clone(self.lock().entry(key.clone()).or_insert_with(lane))
     }
 
@@ -232,8 +256,8 @@ impl Lanes {
             let reserved = std::mem::take(&mut spare.reserved);
             drop(spare);
             if reserved > 0 {
-                let outcome = Outcome::Right { seen: 0 };
-                steps.push(AttemptStep::Settle { key: key.clone(), reserved, stranger: false, outcome });
+                let (outcome, lockouts) = (Outcome::Right { seen: 0 }, lane.lockouts);
+                steps.push(AttemptStep::Settle { key: key.clone(), reserved, stranger: false, outcome, lockouts });
             }
             Arc::strong_count(lane) > 1
         });
@@ -275,13 +299,7 @@ fn crowded() -> Error {
         .retry_after(Duration::from_secs(1))
 }
 
-async fn work(
-    store: Store,
-    clock: Arc<dyn Clock>,
-    lockouts: Lockouts,
-    lanes: Arc<Lanes>,
-    mut requests: mpsc::Receiver<Request>,
-) {
+async fn work(store: Store, clock: Arc<dyn Clock>, lanes: Arc<Lanes>, mut requests: mpsc::Receiver<Request>) {
     let mut tick = tokio::time::interval(KEPT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
@@ -317,7 +335,7 @@ async fn work(
             }
         }
         if !steps.is_empty() {
-            match store.attempt(steps, lockouts, clock.now()).await {
+            match store.attempt(steps, clock.now()).await {
                 Ok(done) => {
                     for (answer, done) in answers.into_iter().zip(done) {
                         answer.map(|answer| answer.send(Ok(done)));

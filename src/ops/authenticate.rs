@@ -133,6 +133,7 @@ impl Ops {
                 tenant_uid: tenant.uid,
                 tenant_id: tenant.id,
                 id: claims.sub,
+                limits: tenant.settings.limits,
                 permissions,
                 roles,
                 rank,

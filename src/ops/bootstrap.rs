@@ -8,7 +8,7 @@ use crate::{
     crypto::{DataKey, token::ApiToken},
     domain::{
         Attributes, Error, Labels, Permission, Policy, Reason, ResourceId, Result, SubjectKind, SubjectState, Tenant,
-        TenantRef,
+        TenantLimits, TenantRef,
         policy::Preset,
         tenant::{SYSTEM_TENANT, Settings},
     },
@@ -55,6 +55,7 @@ impl Ops {
                     jwt_issuers: Vec::new(),
                     labels: Labels::new(),
                     permission_aliases: Vec::new(),
+                    limits: TenantLimits::default(),
                 },
                 state: SubjectState::Active,
                 version: 1,

@@ -111,8 +111,8 @@ impl Ops {
     /// # Errors
     /// Tenant or device not found.
     pub async fn get_device(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<DeviceView> {
-        let kept = self.get_subject(call, &Named::of(tenant, KIND, id)).await?;
-        let soft_lock = self.soft_lock(&kept.subject).await?;
+        let (tenant, kept) = self.get_kept(call, &Named::of(tenant, KIND, id)).await?;
+        let soft_lock = self.soft_lock(&tenant, &kept.subject).await?;
         Ok(DeviceView { soft_lock, ..kept.into() })
     }
 
@@ -133,7 +133,7 @@ impl Ops {
                 call.grant.also(Permission::REVEAL_DEVICE)?;
             }
             let tenant = self.tenant(call, &request.tenant).await?;
-            self.limit_target(&tenant.uid, KIND, request.device_id.as_str())?;
+            self.limit_target(&tenant, KIND, request.device_id.as_str())?;
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.device_id)).await?;
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
@@ -143,7 +143,7 @@ impl Ops {
                 None => None,
             };
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-            let was_locked = new.is_some() && self.is_soft_locked(&subject).await?;
+            let was_locked = new.is_some() && self.is_soft_locked(&tenant, &subject).await?;
 
             let shown = match &new {
                 Some((password, _)) => Some(password.clone()),
@@ -217,7 +217,7 @@ impl Ops {
         request: VerifyAuthentication,
     ) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
-        self.limit_target(&tenant.uid, KIND, request.device.as_str())?;
+        self.limit_target(&tenant, KIND, request.device.as_str())?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_password(subject, secrets).await?,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use super::{ATTEMPTS, Call, Ops, reach::outranks, user::KIND};
@@ -17,11 +17,14 @@ use crate::{
     domain::{
         Attributes, Error, Reason, ResourceId, Result, Secret, Subject, SubjectState, Tenant, TenantRef, Uid, Violation,
     },
+    metrics::Census,
     store::{self, Replacement},
 };
 
 /// Hashes that one import has wrapped at once: enough for a few cores, and no flood.
 const WRAPPING: usize = 4;
+/// How often the census of all tenants is made anew.
+const CENSUS_EVERY: Duration = Duration::from_mins(5);
 
 /// What to do with a user who is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +144,19 @@ impl Ops {
         self.store.password_census(&tenant.uid).await
     }
 
+    /// Keeps the census of all tenants up to date, for as long as it is polled.
+    pub async fn watch_census(self, census: Census) {
+        let mut tick = tokio::time::interval(CENSUS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            match self.store.whole_password_census().await {
+                Ok(counts) => census.set(counts),
+                Err(error) => tracing::debug!(reason = ?error.reason(), "the census stays as it is"),
+            }
+        }
+    }
+
     async fn prepare(
         &self,
         import: &Import,
@@ -151,7 +167,7 @@ impl Ops {
         let mut to_wrap = Vec::new();
         let there = if import.options.wrap { self.already_there(import, &users).await? } else { HashSet::new() };
         for ImportUser { index, id, username, state, hash } in users {
-            let recognised = hash.map(|hash| TakenOver::recognise(&hash)).transpose();
+            let recognised = hash.map(|hash| TakenOver::recognise(&hash, self.hasher.foreign_bounds())).transpose();
             let mut verifier = None;
             match recognised {
                 Ok(Some(taken_over)) if import.options.wrap && !there.contains(&index) => {

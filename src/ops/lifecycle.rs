@@ -97,10 +97,16 @@ impl Ops {
     /// # Errors
     /// Not own subject; tenant or subject not found.
     pub async fn get_subject(&self, call: &Call, named: &Named) -> Result<Kept> {
+        self.get_kept(call, named).await.map(|(_, kept)| kept)
+    }
+
+    /// The same, with its tenant.
+    pub(super) async fn get_kept(&self, call: &Call, named: &Named) -> Result<(Tenant, Kept)> {
         named.check_about(call)?;
         let tenant = self.tenant_in_any_state(call, &named.tenant).await?;
         let (subject, secrets) = self.find_named(&tenant, named).await?;
-        Ok(Kept { tenant_id: tenant.id, subject, secrets, time: self.now() })
+        let kept = Kept { tenant_id: tenant.id.clone(), subject, secrets, time: self.now() };
+        Ok((tenant, kept))
     }
 
     /// Changes what people set of a subject: all of it or nothing. Where all is so already, nothing changes.
@@ -246,7 +252,7 @@ impl Ops {
         let Some(state) = subject.state.after(transition) else { return Err(in_the_way(&subject)) };
         let target = Target::Subject(subject.kind, subject.id.to_string());
         let forgives = transition == Transition::Unlock;
-        let was_locked = forgives && self.is_soft_locked(&subject).await?;
+        let was_locked = forgives && self.is_soft_locked(tenant, &subject).await?;
         let changed = if state != subject.state {
             let plan = |_: &Subject, _| {
                 Ok(Plan {

@@ -2,10 +2,11 @@
 //! across replicas, the soft lock, is in the database.
 
 use std::{
+    collections::HashMap,
     fmt,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -16,8 +17,7 @@ use governor::{Quota, RateLimiter, clock, middleware::NoOpMiddleware, state::key
 use super::Ops;
 use crate::{
     access::Caller,
-    domain::{Clock, Error, Lockout, Reason, Result, SubjectKind, Timestamp, Uid},
-    store::Lockouts,
+    domain::{Clock, Error, Lockout, Lockouts, Rate, Reason, Result, SubjectKind, Tenant, Timestamp, Uid},
 };
 
 /// How often full buckets, which say nothing, are thrown away: after this many questions.
@@ -25,18 +25,18 @@ const TIDY_EVERY: u32 = 4_096;
 /// Hints shorter than this would only make a client come back at once.
 const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 
-/// A token bucket.
+/// What a source may fail in all, at whatever subjects of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Calls a second in the long run; 0 for no limit.
-    pub per_second: u32,
-    /// Calls at once; at least 1.
+pub struct FailureBudget {
+    /// Failures a minute in the long run; 0 for no limit.
+    pub per_minute: u32,
+    /// Failures at once; at least 1.
     pub burst: u32,
 }
 
-impl Rate {
+impl FailureBudget {
     /// No limit.
-    pub const OFF: Self = Self { per_second: 0, burst: 1 };
+    pub const OFF: Self = Self { per_minute: 0, burst: 1 };
 }
 
 /// What callers and guessers are held to.
@@ -52,6 +52,8 @@ pub struct LimitOptions {
     pub tenant: Rate,
     /// Checks and changes of one subject's password.
     pub target: Rate,
+    /// Failures of one source at all subjects of a tenant.
+    pub failures: FailureBudget,
 }
 
 impl LimitOptions {
@@ -62,19 +64,28 @@ impl LimitOptions {
 
 /// The buckets.
 pub(super) struct Limits {
-    caller: Option<Buckets>,
-    tenant: Option<Buckets>,
-    target: Option<Buckets>,
+    options: LimitOptions,
+    caller: Buckets,
+    tenant: Buckets,
+    target: Buckets,
+    failures: Option<Arc<Budgets>>,
 }
 
 impl Limits {
     pub(super) fn new(options: &LimitOptions, clock: &Arc<dyn Clock>) -> Self {
-        let buckets = |rate: Rate, what| Buckets::new(rate, what, Arc::clone(clock));
+        let buckets = |what| Buckets { what, clock: Passed::since_now(Arc::clone(clock)), by_rate: Mutex::default() };
         Self {
-            caller: buckets(options.caller, "of this caller"),
-            tenant: buckets(options.tenant, "about this tenant"),
-            target: buckets(options.target, "about this subject"),
+            options: *options,
+            caller: buckets("of this caller"),
+            tenant: buckets("about this tenant"),
+            target: buckets("about this subject"),
+            failures: Budgets::new(options.failures, Passed::since_now(Arc::clone(clock))),
         }
+    }
+
+    /// Takes one failure of what a source may fail in all; it is given back where it was none.
+    pub(super) fn take_failure(&self, tenant: &Uid, source: &str) -> Result<Option<Taken>> {
+        self.failures.as_ref().map(|budgets| budgets.take(format!("{tenant} {source}"))).transpose()
     }
 }
 
@@ -84,54 +95,139 @@ impl Ops {
     /// # Errors
     /// Rate limited, with a time to retry.
     pub fn limit_caller(&self, caller: &Caller) -> Result<()> {
-        match &self.limits.caller {
-            Some(buckets) => buckets.take(&format!("{} {}", caller.tenant_uid, caller.id)),
-            None => Ok(()),
-        }
+        let limits = &self.limits;
+        let rate = caller.limits.caller(limits.options.caller);
+        limits.caller.take(rate, || format!("{} {}", caller.tenant_uid, caller.id))
     }
 
     /// Takes a call about this tenant.
-    pub(super) fn limit_tenant(&self, tenant: &Uid) -> Result<()> {
-        match &self.limits.tenant {
-            Some(buckets) => buckets.take(tenant.as_str()),
-            None => Ok(()),
-        }
+    pub(super) fn limit_tenant(&self, tenant: &Tenant) -> Result<()> {
+        let limits = &self.limits;
+        let rate = tenant.settings.limits.tenant(limits.options.tenant);
+        limits.tenant.take(rate, || tenant.uid.to_string())
     }
 
     /// Takes a check or change of a subject's password, by whatever name it was asked for.
-    pub(super) fn limit_target(&self, tenant: &Uid, kind: SubjectKind, name: &str) -> Result<()> {
-        match &self.limits.target {
-            Some(buckets) => buckets.take(&format!("{tenant} {} {name}", kind.as_str())),
-            None => Ok(()),
-        }
+    pub(super) fn limit_target(&self, tenant: &Tenant, kind: SubjectKind, name: &str) -> Result<()> {
+        let limits = &self.limits;
+        let rate = tenant.settings.limits.target(limits.options.target);
+        limits.target.take(rate, || format!("{} {} {name}", tenant.uid, kind.as_str()))
     }
 }
 
-/// Buckets of one size, by key.
+/// Buckets of one kind, by key; of each size that is in use, for tenants may have sizes of their own.
 struct Buckets {
-    limiter: RateLimiter<String, HashMapStateStore<String>, Passed, NoOpMiddleware<Duration>>,
-    clock: Passed,
     what: &'static str,
-    questions: AtomicU32,
+    clock: Passed,
+    by_rate: Mutex<HashMap<Rate, Arc<OneSize>>>,
 }
 
 impl Buckets {
-    fn new(rate: Rate, what: &'static str, clock: Arc<dyn Clock>) -> Option<Self> {
-        let quota = Quota::per_second(NonZeroU32::new(rate.per_second)?);
-        let quota = NonZeroU32::new(rate.burst).map_or(quota, |burst| quota.allow_burst(burst));
-        let clock = Passed::since_now(clock);
-        let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
-        Some(Self { limiter, clock, what, questions: AtomicU32::new(0) })
+    fn take(&self, rate: Rate, key: impl FnOnce() -> String) -> Result<()> {
+        let Some(per_second) = NonZeroU32::new(rate.per_second) else { return Ok(()) };
+        let sized = {
+            let mut by_rate = self.by_rate.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(OneSize::new(per_second, rate.burst, &self.clock));
+            Arc::clone(by_rate.entry(rate).or_insert_with(new))
+        };
+        if sized.questions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIDY_EVERY) {
+            self.tidy();
+        }
+        sized
+            .limiter
+            .check_key(&key())
+            .map_err(|not_until| limited(self.what, not_until.wait_time_from(clock::Clock::now(&self.clock))))
     }
 
-    fn take(&self, key: &str) -> Result<()> {
-        if self.questions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIDY_EVERY) {
-            self.limiter.retain_recent();
+    /// Throws full buckets away, and the sizes that no bucket is left of.
+    fn tidy(&self) {
+        let mut by_rate = self.by_rate.lock().unwrap_or_else(PoisonError::into_inner);
+        by_rate.retain(|_, sized| {
+            sized.limiter.retain_recent();
+            !sized.limiter.is_empty() || Arc::strong_count(sized) > 1
+        });
+    }
+}
+
+/// Buckets of one size.
+struct OneSize {
+    limiter: RateLimiter<String, HashMapStateStore<String>, Passed, NoOpMiddleware<Duration>>,
+    questions: AtomicU32,
+}
+
+impl OneSize {
+    fn new(per_second: NonZeroU32, burst: u32, clock: &Passed) -> Self {
+        let quota = Quota::per_second(per_second);
+        let quota = NonZeroU32::new(burst).map_or(quota, |burst| quota.allow_burst(burst));
+        let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
+        Self { limiter, questions: AtomicU32::new(0) }
+    }
+}
+
+fn limited(what: &str, wait: Duration) -> Error {
+    let message = format!("too many calls {what}; try again later");
+    Error::new(Reason::RateLimited, message).retry_after(wait.max(SHORTEST_RETRY))
+}
+
+/// What sources may fail. Not a bucket of `governor`'s: those take nothing back.
+struct Budgets {
+    /// How long it takes until one more may fail.
+    each: Duration,
+    /// How far a source may run ahead of that.
+    ahead: Duration,
+    clock: Passed,
+    /// Until when each has used up what it has.
+    used_until: Mutex<HashMap<String, Duration>>,
+}
+
+impl Budgets {
+    fn new(budget: FailureBudget, clock: Passed) -> Option<Arc<Self>> {
+        let each = Duration::from_mins(1).checked_div(budget.per_minute)?;
+        let ahead = each.saturating_mul(budget.burst.saturating_sub(1));
+        Some(Arc::new(Self { each, ahead, clock, used_until: Mutex::default() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Duration>> {
+        self.used_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, source: String) -> Result<Taken> {
+        let now = clock::Clock::now(&self.clock);
+        let mut used_until = self.lock();
+        let until = used_until.get(&source).copied().unwrap_or(now).max(now);
+        if let Some(wait) = until.checked_sub(now.saturating_add(self.ahead)).filter(|wait| !wait.is_zero()) {
+            return Err(limited("with wrong passwords from this source", wait));
         }
-        self.limiter.check_key(&key.to_owned()).map_err(|not_until| {
-            let wait = not_until.wait_time_from(clock::Clock::now(&self.clock)).max(SHORTEST_RETRY);
-            Error::new(Reason::RateLimited, format!("too many calls {}; try again later", self.what)).retry_after(wait)
-        })
+        if used_until.len().is_multiple_of(TIDY_EVERY as usize) {
+            used_until.retain(|_, until| *until > now);
+        }
+        used_until.insert(source.clone(), until.saturating_add(self.each));
+        drop(used_until);
+        Ok(Taken { budgets: Arc::clone(self), source, is_spent: false })
+    }
+}
+
+/// One failure of a source's. Dropped, it is given back.
+pub(super) struct Taken {
+    budgets: Arc<Budgets>,
+    source: String,
+    is_spent: bool,
+}
+
+impl Taken {
+    /// It was one.
+    pub(super) fn spend(mut self) {
+        self.is_spent = true;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_spent
+            && let Some(until) = self.budgets.lock().get_mut(&self.source)
+        {
+            *until = until.saturating_sub(self.budgets.each);
+        }
     }
 }
 

@@ -49,13 +49,14 @@ use crate::{
     blocklist::Blocklist,
     crypto::{Hasher, Keyring, Turn},
     domain::{
-        Attributes, Clock, Entropy, Error, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
-        SubjectState, Tenant, TenantRef, Timestamp, Uid,
+        Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Slot, Subject, SubjectKind,
+        SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Uid,
     },
-    store::{Lockouts, SecretChange, Store, SubjectChange},
+    metrics::Guessing,
+    store::{SecretChange, Store, SubjectChange},
 };
 
-pub use limit::{LimitOptions, Rate};
+pub use limit::{FailureBudget, LimitOptions};
 pub use reach::Gift;
 pub use secret::{Settings, Source};
 pub use soft_lock::SoftLock;
@@ -79,6 +80,7 @@ pub struct Ops {
     replies: Replies,
     blocklist: Option<Arc<Blocklist>>,
     estimates: Arc<Semaphore>,
+    guessing: Guessing,
 }
 
 impl fmt::Debug for Ops {
@@ -148,7 +150,7 @@ impl Ops {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
         let journal = Journal::start(store.clone());
         let lockouts = limits.lockouts();
-        let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
+        let attempts = Attempts::start(store.clone(), Arc::clone(&clock));
         let limits = Arc::new(Limits::new(limits, &clock));
         let replies = Replies::start(store.clone(), Arc::clone(&clock));
         let estimates = Arc::new(Semaphore::new(hasher.threads()));
@@ -166,7 +168,14 @@ impl Ops {
             replies,
             blocklist: None,
             estimates,
+            guessing: Guessing::default(),
         }
+    }
+
+    /// What is counted of failed attempts.
+    #[must_use]
+    pub fn guessing(&self) -> &Guessing {
+        &self.guessing
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -235,7 +244,7 @@ impl Ops {
         let tenant = tenant.filter(|tenant| caller.reaches(&tenant.uid).passed());
         let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
         let _ = call.scope.set(tenant.uid.clone());
-        self.limit_tenant(&tenant.uid)?;
+        self.limit_tenant(&tenant)?;
         Ok(tenant)
     }
 

@@ -86,7 +86,7 @@ impl Ops {
             && request.kind == USER
             && (may(Permission::GET_USER) || may(Permission::RESET_USER))
         {
-            self.limit_target(&tenant.uid, USER, id.as_str())?;
+            self.limit_target(&tenant, USER, id.as_str())?;
             user = self.store.subject(&tenant.uid, USER, &SubjectRef::Id(id)).await?;
         }
         let login = user.as_ref().and_then(|user| user.login.as_deref()).or(request.username.as_deref());

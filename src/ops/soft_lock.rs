@@ -6,6 +6,7 @@ use super::{Call, Ops, attempt::Attempt};
 use crate::{
     audit::{Outcome as Ending, Record, Target},
     domain::{Result, Subject, SubjectKind, SubjectRef, Tenant, Timestamp, lockout::Outcome},
+    metrics::Refusal,
     store::{AttemptAnswer, AttemptKey},
 };
 
@@ -16,6 +17,8 @@ pub struct SoftLock {
     pub blocked_until: Option<Timestamp>,
     /// Failures that count.
     pub failures: u32,
+    /// Whether sources that are not known are stopped, until a reset or an unlock.
+    pub stopped: bool,
 }
 
 impl Ops {
@@ -34,13 +37,25 @@ impl Ops {
         };
         // Made for everybody, so that it takes the same time.
         let nobody = self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), form, asked.as_str()]);
-        let subject = found.map_or_else(|| format!("?{nobody}"), |subject| subject.uid.to_string());
+        let nobody = || format!("{}{nobody}", AttemptKey::NOBODY);
+        let subject = found.map_or_else(nobody, |subject| subject.uid.to_string());
         let caller = call.grant.caller();
+        let is_told = source.is_some();
         let source = match source.map(class) {
             Some(class) => self.keyring.attempt_mark(&["source", &class]),
             None => self.keyring.attempt_mark(&["caller", caller.tenant_uid.as_str(), &caller.id]),
         };
-        self.attempts.begin(AttemptKey { subject, source }).await
+        // A caller that does not tell sources apart is no guesser for the wrong passwords of all its users.
+        let budget = if is_told { self.limits.take_failure(&tenant.uid, &source) } else { Ok(None) };
+        let budget = budget.inspect_err(|_throttled| self.guessing.refused(Refusal::Source))?;
+        let lockouts = tenant.settings.limits.lockouts(self.lockouts);
+        let attempt = self.attempts.begin(AttemptKey { subject, source }, lockouts, budget).await?;
+        match attempt {
+            Attempt::Reserved(_) => {}
+            Attempt::Blocked => self.guessing.refused(Refusal::Delay),
+            Attempt::Stopped => self.guessing.refused(Refusal::Stop),
+        }
+        Ok(attempt)
     }
 
     /// Settles an attempt. Where a soft lock begins or ends with it, that is recorded.
@@ -55,15 +70,27 @@ impl Ops {
         let Attempt::Reserved(reservation) = attempt else { return Ok(()) };
         let outcome = match outcome {
             Outcome::Right { .. } => Outcome::Right { seen: reservation.seen },
-            Outcome::Wrong | Outcome::Void => outcome,
+            Outcome::Wrong => {
+                self.guessing.failed(reservation.stranger, &reservation.key.subject, self.now().seconds());
+                outcome
+            }
+            Outcome::Void => outcome,
         };
         let detail = match reservation.settle(outcome).await? {
-            AttemptAnswer::Began(_until) => "begins",
+            AttemptAnswer::Began(_until) => {
+                self.guessing.delay_began();
+                "begins"
+            }
+            AttemptAnswer::Stops => {
+                self.guessing.stop_began();
+                "sources that are not known are stopped"
+            }
             AttemptAnswer::Ended => "ends by a success",
             AttemptAnswer::Settled
             | AttemptAnswer::Reserved { .. }
             | AttemptAnswer::Busy
-            | AttemptAnswer::Blocked(_) => return Ok(()),
+            | AttemptAnswer::Blocked(_)
+            | AttemptAnswer::Stopped => return Ok(()),
         };
         if let Some(subject) = found {
             self.record_soft_lock(call, kind, subject, detail).await;
@@ -72,20 +99,24 @@ impl Ops {
     }
 
     /// The failed attempts at a subject that count now, if any.
-    pub(super) async fn soft_lock(&self, subject: &Subject) -> Result<Option<SoftLock>> {
-        let (now, mut failures, mut blocked_until) = (self.now(), 0_u32, None);
+    pub(super) async fn soft_lock(&self, tenant: &Tenant, subject: &Subject) -> Result<Option<SoftLock>> {
+        let (now, mut failures, mut blocked_until, mut stopped) = (self.now(), 0_u32, None, false);
+        let lockouts = tenant.settings.limits.lockouts(self.lockouts);
         for (tally, is_strangers) in self.store.tallies(&subject.uid).await? {
-            let rule = if is_strangers { self.lockouts.strangers } else { self.lockouts.source };
+            let rule = if is_strangers { lockouts.strangers } else { lockouts.source };
+            stopped |= rule.is_stopped(&tally, now);
             blocked_until = blocked_until.max(rule.blocked_until(&tally, now));
             // Each stranger's are in its own tally too.
             failures = failures.saturating_add(if is_strangers { 0 } else { rule.failures(&tally, now) });
         }
-        Ok((failures > 0 || blocked_until.is_some()).then_some(SoftLock { blocked_until, failures }))
+        let is_any = failures > 0 || blocked_until.is_some() || stopped;
+        Ok(is_any.then_some(SoftLock { blocked_until, failures, stopped }))
     }
 
-    /// Whether somebody has to wait before the next attempt at a subject.
-    pub(super) async fn is_soft_locked(&self, subject: &Subject) -> Result<bool> {
-        Ok(self.soft_lock(subject).await?.is_some_and(|lock| lock.blocked_until.is_some()))
+    /// Whether somebody has to wait before the next attempt at a subject, or is stopped.
+    pub(super) async fn is_soft_locked(&self, tenant: &Tenant, subject: &Subject) -> Result<bool> {
+        let lock = self.soft_lock(tenant, subject).await?;
+        Ok(lock.is_some_and(|lock| lock.blocked_until.is_some() || lock.stopped))
     }
 
     /// Records that a soft lock begins or ends.
@@ -100,10 +131,10 @@ impl Ops {
         record.action = match call.action {
             "UserService/ResetPassword" => "UserService/ResetPassword#softLock",
             "UserService/ChangePassword" => "UserService/ChangePassword#softLock",
-            "DeviceService/ResetAuthentication" => "DeviceService/ResetAuthentication#softLock",
-            "DeviceService/VerifyAuthentication" => "DeviceService/VerifyAuthentication#softLock",
             "UserService/UnlockUser" => "UserService/UnlockUser#softLock",
+            "DeviceService/ResetAuthentication" => "DeviceService/ResetAuthentication#softLock",
             "DeviceService/UnlockDevice" => "DeviceService/UnlockDevice#softLock",
+            "DeviceService/VerifyAuthentication" => "DeviceService/VerifyAuthentication#softLock",
             _ => "UserService/VerifyPassword#softLock",
         };
         record

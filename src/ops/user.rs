@@ -169,9 +169,10 @@ impl Ops {
     /// # Errors
     /// Tenant or user not found.
     pub async fn get_user(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<UserView> {
-        let kept = self.get_subject(call, &Named::of(tenant, KIND, id)).await?;
+        let (tenant, kept) = self.get_kept(call, &Named::of(tenant, KIND, id)).await?;
         // How strangers fare is not for the user, whose own token may be in one's hands.
-        let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&kept.subject).await? } else { None };
+        let soft_lock =
+            if call.grant.about(None).is_ok() { self.soft_lock(&tenant, &kept.subject).await? } else { None };
         Ok(UserView { soft_lock, ..kept.into() })
     }
 
@@ -186,7 +187,7 @@ impl Ops {
         self.audited(call, target, async {
             call.grant.about(Some(request.user_id.as_str()))?;
             let tenant = self.tenant(call, &request.tenant).await?;
-            self.limit_target(&tenant.uid, KIND, request.user_id.as_str())?;
+            self.limit_target(&tenant, KIND, request.user_id.as_str())?;
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(request.user_id)).await?;
             found.as_ref().map_or(Ok(()), |(subject, _)| outranks(call, subject))?;
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
@@ -198,7 +199,7 @@ impl Ops {
                 return Err(had(policy));
             }
             let (subject, _) = found;
-            let was_locked = self.is_soft_locked(&subject).await?;
+            let was_locked = self.is_soft_locked(&tenant, &subject).await?;
             // Who may do this to itself only chose its own.
             let by_owner = call.grant.about(None).is_err();
 
@@ -245,7 +246,7 @@ impl Ops {
         self.audited(call, Target::Subject(KIND, target.clone()), async {
             call.grant.about(asked_id.as_deref())?;
             let tenant = self.tenant(call, &request.tenant).await?;
-            self.limit_target(&tenant.uid, KIND, &target)?;
+            self.limit_target(&tenant, KIND, &target)?;
             if !tenant.settings.change_password_allowed {
                 let message = "the tenant does not let users change their own passwords";
                 return Err(Error::new(Reason::ChangePasswordNotAllowed, message));
@@ -306,14 +307,15 @@ impl Ops {
     /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<Verified>> {
         let tenant = self.tenant(call, &request.tenant).await?;
-        self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
+        self.limit_target(&tenant, KIND, request.user.as_str())?;
         self.hasher.check(call.turn(&tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
         let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
         let detail = attempt.detail();
-        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await?;
+        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await;
+        let verdict = self.noted(call, &request.user, verdict).await?;
         self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
@@ -329,6 +331,18 @@ impl Ops {
         };
         self.record_check(call, KIND, &request.user, verified.is_some(), detail).await;
         Ok(verified)
+    }
+
+    /// Records that a stored hash cannot be worked with: whoever could write it may have tampered with the database.
+    async fn noted(&self, call: &Call, asked: &SubjectRef, verdict: Result<Verdict>) -> Result<Verdict> {
+        if let Err(error) = &verdict
+            && error.reason() == Reason::Internal
+        {
+            let target = Target::Subject(KIND, asked.as_str().to_owned());
+            let detail = "the stored hash is unreadable, or asks for more than is given to any".to_owned();
+            self.journal.write(call.record(self, target, Outcome::Failed, Some(error.reason()), detail)).await;
+        }
+        verdict
     }
 
     /// Records a check that showed or changed nothing.

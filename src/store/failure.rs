@@ -9,13 +9,17 @@ use sea_orm::{
 
 use super::{
     Store,
+    audit::append,
     entity::failure::{Column, Entity, Model},
     error::Failure,
     transaction::Command,
 };
-use crate::domain::{
-    Error, Lockout, Result, Timestamp, Uid,
-    lockout::{Decision, Outcome, Tally},
+use crate::{
+    audit::Record,
+    domain::{
+        Error, Lockouts, Result, Timestamp, Uid,
+        lockout::{Decision, Outcome, Tally},
+    },
 };
 
 /// The class of sources that strangers share. Sorts before every other, which are hex digits.
@@ -34,20 +38,21 @@ pub struct AttemptKey {
     pub source: String,
 }
 
-/// What is allowed to whom.
-#[derive(Clone, Copy, Debug)]
-pub struct Lockouts {
-    /// To one source.
-    pub source: Lockout,
-    /// To all strangers together.
-    pub strangers: Lockout,
+impl AttemptKey {
+    /// Begins the digest of a name that is nobody's; no uid does.
+    pub const NOBODY: char = '?';
 }
 
-/// What is to be done to a tally.
+/// What is to be done to a tally, by the rules of its tenant.
 #[derive(Clone, Debug)]
 pub enum AttemptStep {
     /// Reserve one check.
-    Reserve(AttemptKey),
+    Reserve {
+        /// Whose.
+        key: AttemptKey,
+        /// The rules.
+        lockouts: Lockouts,
+    },
     /// Settle checks that were reserved.
     Settle {
         /// Whose.
@@ -58,13 +63,15 @@ pub enum AttemptStep {
         stranger: bool,
         /// How they ended.
         outcome: Outcome,
+        /// The rules.
+        lockouts: Lockouts,
     },
 }
 
 impl AttemptStep {
     fn key(&self) -> &AttemptKey {
         match self {
-            Self::Reserve(key) | Self::Settle { key, .. } => key,
+            Self::Reserve { key, .. } | Self::Settle { key, .. } => key,
         }
     }
 }
@@ -83,10 +90,14 @@ pub enum AttemptAnswer {
     Busy,
     /// Not before then.
     Blocked(Timestamp),
+    /// Not before somebody ends it.
+    Stopped,
     /// Settled; nothing begins or ends with it.
     Settled,
     /// Settled, and with it begins a soft lock, until then.
     Began(Timestamp),
+    /// Settled, and with it strangers are stopped.
+    Stops,
     /// Settled, and with it a soft lock ends.
     Ended,
 }
@@ -96,13 +107,8 @@ impl Store {
     ///
     /// # Errors
     /// Unavailable; outcome unknown.
-    pub async fn attempt(
-        &self,
-        steps: Vec<AttemptStep>,
-        lockouts: Lockouts,
-        now: Timestamp,
-    ) -> Result<Vec<AttemptAnswer>> {
-        self.run(Attempt { steps, lockouts, now }).await
+    pub async fn attempt(&self, steps: Vec<AttemptStep>, now: Timestamp) -> Result<Vec<AttemptAnswer>> {
+        self.run(Attempt { steps, now }).await
     }
 
     /// Every tally of a subject, and whether it is the one of strangers.
@@ -123,14 +129,27 @@ impl Store {
     }
 }
 
-/// Failures are of a password: with another one they are forgiven. What is under way stays reserved.
+/// Failures are of a password: with another one they are forgiven, and where an administrator says so. What is under
+/// way stays reserved.
 pub(super) async fn forgive(transaction: &DatabaseTransaction, subject: &Uid) -> Result<(), Failure> {
+    let of_subject = || Column::SubjectKey.eq(subject.as_str());
+    let counts =
+        Condition::any().add(Column::Failures.gt(0)).add(Column::Streak.gt(0)).add(Column::StopTime.is_not_null());
     Entity::update_many()
         .col_expr(Column::Failures, Expr::value(0_i64))
         .col_expr(Column::BlockedUntil, Expr::value(Option::<i64>::None))
+        .col_expr(Column::Streak, Expr::value(0_i64))
         .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
-        .filter(Column::SubjectKey.eq(subject.as_str()))
-        .filter(Column::Failures.gt(0))
+        .filter(of_subject())
+        .filter(counts)
+        .exec(transaction)
+        .await?;
+    // A stop was kept for ever; what is left of it says nothing once nothing is under way.
+    Entity::update_many()
+        .col_expr(Column::StopTime, Expr::value(Option::<i64>::None))
+        .col_expr(Column::ExpireTime, Expr::col(Column::ReservedUntil))
+        .filter(of_subject())
+        .filter(Column::StopTime.is_not_null())
         .exec(transaction)
         .await?;
     Ok(())
@@ -138,7 +157,6 @@ pub(super) async fn forgive(transaction: &DatabaseTransaction, subject: &Uid) ->
 
 struct Attempt {
     steps: Vec<AttemptStep>,
-    lockouts: Lockouts,
     now: Timestamp,
 }
 
@@ -149,13 +167,13 @@ impl Command for Attempt {
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Vec<AttemptAnswer>, Failure> {
         // Everybody takes the subjects in one order. Settling comes first: it makes room.
         let mut order: Vec<(usize, &AttemptStep)> = self.steps.iter().enumerate().collect();
-        order.sort_by_key(|(_, step)| (&step.key().subject, matches!(step, AttemptStep::Reserve(_))));
+        order.sort_by_key(|(_, step)| (&step.key().subject, matches!(step, AttemptStep::Reserve { .. })));
         let mut answers = Vec::with_capacity(order.len());
         for (position, step) in order {
             let answer = match step {
-                AttemptStep::Reserve(key) => self.reserve(transaction, key).await?,
-                AttemptStep::Settle { key, reserved, stranger, outcome } => {
-                    self.settle(transaction, key, *reserved, *stranger, *outcome).await?
+                AttemptStep::Reserve { key, lockouts } => self.reserve(transaction, key, *lockouts).await?,
+                AttemptStep::Settle { key, reserved, stranger, outcome, lockouts } => {
+                    self.settle(transaction, key, (*reserved, *stranger), *outcome, *lockouts).await?
                 }
             };
             answers.push((position, answer));
@@ -166,28 +184,31 @@ impl Command for Attempt {
 }
 
 impl Attempt {
-    async fn reserve(&self, transaction: &DatabaseTransaction, key: &AttemptKey) -> Result<AttemptAnswer, Failure> {
+    async fn reserve(
+        &self,
+        transaction: &DatabaseTransaction,
+        key: &AttemptKey,
+        lockouts: Lockouts,
+    ) -> Result<AttemptAnswer, Failure> {
         for _ in 0..ATTEMPTS {
             let strangers = Kept::read(transaction, &key.subject, STRANGERS).await?;
             let own = Kept::read(transaction, &key.subject, &key.source).await?;
             let stranger = !own.tally.is_known(self.now);
-            let own_next = match self.lockouts.source.decide(&own.tally, self.now) {
-                Decision::Allowed(next) => next,
-                Decision::Busy => return Ok(AttemptAnswer::Busy),
-                Decision::Blocked(until) => return Ok(AttemptAnswer::Blocked(until)),
+            let own_next = match admitted(lockouts.source.decide(&own.tally, self.now)) {
+                Ok(next) => next,
+                Err(answer) => return Ok(answer),
             };
             if stranger {
-                let next = match self.lockouts.strangers.decide(&strangers.tally, self.now) {
-                    Decision::Allowed(next) => next,
-                    Decision::Busy => return Ok(AttemptAnswer::Busy),
-                    Decision::Blocked(until) => return Ok(AttemptAnswer::Blocked(until)),
+                let next = match admitted(lockouts.strangers.decide(&strangers.tally, self.now)) {
+                    Ok(next) => next,
+                    Err(answer) => return Ok(answer),
                 };
                 if !strangers.write(transaction, &key.subject, STRANGERS, &next).await? {
                     continue;
                 }
             }
             if own.write(transaction, &key.subject, &key.source, &own_next).await? {
-                let seen = self.lockouts.source.failures(&own.tally, self.now);
+                let seen = lockouts.source.failures(&own.tally, self.now);
                 return Ok(AttemptAnswer::Reserved { seen, stranger });
             }
             // Whoever writes a stranger's tally holds the one of strangers, so it was not that.
@@ -202,24 +223,23 @@ impl Attempt {
         &self,
         transaction: &DatabaseTransaction,
         key: &AttemptKey,
-        reserved: u32,
-        stranger: bool,
+        (reserved, stranger): (u32, bool),
         outcome: Outcome,
+        Lockouts { source: rule, strangers }: Lockouts,
     ) -> Result<AttemptAnswer, Failure> {
+        let mut stops = false;
         if stranger {
-            // What one stranger proves forgives nothing that the others did.
-            let shared = if matches!(outcome, Outcome::Wrong) { outcome } else { Outcome::Void };
-            change(transaction, &key.subject, STRANGERS, |tally| {
-                self.lockouts.strangers.settle(tally, reserved, shared, self.now)
-            })
-            .await?;
+            let shared = |tally: &Tally| strangers.settle_shared(tally, reserved, outcome, self.now);
+            let (before, after) = change(transaction, &key.subject, STRANGERS, shared).await?;
+            stops = before.stop_time.is_none() && after.stop_time.is_some();
         }
-        let rule = self.lockouts.source;
-        let (before, after) =
-            change(transaction, &key.subject, &key.source, |tally| rule.settle(tally, reserved, outcome, self.now))
-                .await?;
+        let own = |tally: &Tally| rule.settle(tally, reserved, outcome, self.now);
+        let (before, after) = change(transaction, &key.subject, &key.source, own).await?;
         if matches!(outcome, Outcome::Right { .. }) && !before.is_known(self.now) {
             forget_oldest(transaction, &key.subject).await?;
+        }
+        if stops {
+            return Ok(AttemptAnswer::Stops);
         }
         let was = rule.failures(&before, self.now) >= rule.free;
         let is = after.failures >= rule.free;
@@ -228,6 +248,16 @@ impl Attempt {
             (true, false, _) => AttemptAnswer::Ended,
             _ => AttemptAnswer::Settled,
         })
+    }
+}
+
+/// The tally of an attempt that may be made, or why it may not.
+fn admitted(decision: Decision) -> Result<Tally, AttemptAnswer> {
+    match decision {
+        Decision::Allowed(next) => Ok(next),
+        Decision::Busy => Err(AttemptAnswer::Busy),
+        Decision::Blocked(until) => Err(AttemptAnswer::Blocked(until)),
+        Decision::Stopped => Err(AttemptAnswer::Stopped),
     }
 }
 
@@ -270,6 +300,8 @@ impl Kept {
             .col_expr(Column::SuccessTime, Expr::value(row.success_time))
             .col_expr(Column::ExpireTime, Expr::value(row.expire_time))
             .col_expr(Column::Revision, Expr::value(row.revision))
+            .col_expr(Column::Streak, Expr::value(row.streak))
+            .col_expr(Column::StopTime, Expr::value(row.stop_time))
             .filter(Column::SubjectKey.eq(subject))
             .filter(Column::SourceClass.eq(source))
             .filter(Column::Revision.eq(revision))
@@ -343,10 +375,14 @@ fn tally(row: &Model) -> Tally {
         blocked_until: row.blocked_until.map(Timestamp::from_micros),
         failure_time: row.failure_time.map(Timestamp::from_micros),
         success_time: row.success_time.map(Timestamp::from_micros),
+        streak: count(row.streak),
+        stop_time: row.stop_time.map(Timestamp::from_micros),
     }
 }
 
 fn row(subject: &str, source: &str, tally: &Tally, revision: i64) -> Model {
+    let is_nobody = subject.starts_with(AttemptKey::NOBODY);
+    let expire_time = if is_nobody { tally.expire_time_of_nobody() } else { tally.expire_time() };
     Model {
         subject_key: subject.to_owned(),
         source_class: source.to_owned(),
@@ -356,7 +392,9 @@ fn row(subject: &str, source: &str, tally: &Tally, revision: i64) -> Model {
         blocked_until: tally.blocked_until.map(Timestamp::micros),
         failure_time: tally.failure_time.map(Timestamp::micros),
         success_time: tally.success_time.map(Timestamp::micros),
-        expire_time: tally.expire_time().micros(),
+        expire_time: expire_time.micros(),
         revision,
+        streak: tally.streak.into(),
+        stop_time: tally.stop_time.map(Timestamp::micros),
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     domain::{Attributes, Secret, Slot, Subject, SubjectState, Tenant, Timestamp, Uid},
 };
 
-pub use failure::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts};
+pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
 

@@ -8,7 +8,7 @@ use rekey::{
     access::Credential,
     app::ServiceOptions,
     config::{Config, Sources},
-    crypto::{DataKey, HasherOptions, Keyring, Verifier, token::ApiToken},
+    crypto::{DataKey, ForeignBounds, HasherOptions, Keyring, Verifier, token::ApiToken},
     domain::{Entropy, Material, Password, Secret, Slot, Stage, Timestamp, Uid, WrappedKey},
     ops,
     store::StoreOptions,
@@ -168,6 +168,7 @@ const TABLE: &[Row] = table! {
     StrengthEstimate
     Tenant
     TenantAlias
+    TenantLimits
     UnlockCallerRequest
     UnlockCallerResponse
     UnlockDeviceRequest
@@ -349,6 +350,7 @@ fn options_do_not_tell_the_database_s_password() {
             memory_kib: 7_168,
             iterations: 5,
             parallelism: 1,
+            foreign: ForeignBounds::DEFAULT,
         },
         limits: config.service().unwrap().limits,
         blocklist: None,

@@ -63,7 +63,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "ops",
-        modules: &["access", "audit", "blocklist", "crypto", "domain", "store"],
+        modules: &["access", "audit", "blocklist", "crypto", "domain", "metrics", "store"],
         crates: &["futures_util", "governor", "secrecy", "tokio", "tracing", "zeroize"],
     },
     Layer {

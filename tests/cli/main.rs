@@ -302,7 +302,9 @@ fn completions_and_help_are_printed() {
     let completions = place.run(&["completions", "bash"]);
     assert_eq!(completions.code, 0);
     assert!(completions.stdout.contains("complete -F _rekey"), "{}", completions.stdout);
-    for command in ["dev", "init", "serve", "gateway", "migrate", "health", "completions"] {
+    for command in
+        ["dev", "init", "serve", "gateway", "migrate", "health", "calibrate", "import", "census", "completions"]
+    {
         let help = place.run(&[command, "--help"]);
         assert_eq!(help.code, 0);
         assert!(help.stdout.contains("Examples:"), "{command}: {}", help.stdout);

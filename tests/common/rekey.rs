@@ -15,10 +15,10 @@ use std::{
 
 use rekey::{
     app::{self, Environment, Service, ServiceOptions},
-    crypto::{HasherOptions, Keyring, SystemEntropy},
-    domain::{Clock, Lockout, Timestamp},
+    crypto::{ForeignBounds, HasherOptions, Keyring, SystemEntropy},
+    domain::{Clock, Lockout, Rate, Timestamp},
     gateway::{Gateway, GatewayOptions},
-    ops::{LimitOptions, Rate},
+    ops::{FailureBudget, LimitOptions},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
@@ -281,6 +281,7 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
             memory_kib: 7_168,
             iterations: 5,
             parallelism: 1,
+            foreign: ForeignBounds::DEFAULT,
         },
         limits: limits(),
         blocklist: None,
@@ -294,9 +295,15 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
 
 /// As configured by default, but without rates: the clock stands, so no bucket would fill again.
 pub(crate) fn limits() -> LimitOptions {
-    let lockout = |free| Lockout { free, longest: Duration::from_mins(15) };
-    let (source, strangers) = (lockout(5), lockout(20));
-    LimitOptions { source, strangers, caller: Rate::OFF, tenant: Rate::OFF, target: Rate::OFF }
+    let lockout = |free, stop| Lockout { free, longest: Duration::from_mins(15), stop };
+    LimitOptions {
+        source: lockout(5, None),
+        strangers: lockout(20, Some(100)),
+        caller: Rate::OFF,
+        tenant: Rate::OFF,
+        target: Rate::OFF,
+        failures: FailureBudget::OFF,
+    }
 }
 
 /// The `ErrorInfo.reason` of an error.

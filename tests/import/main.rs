@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
+mod bounds;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use rekey::proto::{
-    ChangePasswordRequest, CreateUserRequest, GetUserRequest, ResetPasswordRequest, SoftLock, Tenant, User,
-    VerifyPasswordRequest, change_password_request, create_user_request, reset_password_request,
+    ChangePasswordRequest, CreateUserRequest, GetUserRequest, ResetPasswordRequest, SoftLock, Tenant, TenantLimits,
+    User, VerifyPasswordRequest, change_password_request, create_user_request, reset_password_request,
     verify_password_request,
 };
 use tonic::Code;
@@ -95,9 +95,14 @@ async fn numbers_at_their_ends_neither_overflow_nor_unlock() {
 }
 
 /// A Rekey with `ada` in `acme`, who may change her password.
-async fn rekey() -> (Rekey, Clients) {
+pub(crate) async fn rekey(limits: TenantLimits) -> (Rekey, Clients) {
     let rekey = Rekey::start().await;
-    let tenant = Tenant { tenant_id: "acme".to_owned(), change_password_allowed: true, ..Tenant::default() };
+    let tenant = Tenant {
+        tenant_id: "acme".to_owned(),
+        change_password_allowed: true,
+        limits: Some(limits),
+        ..Tenant::default()
+    };
     rekey.make_tenant(tenant).await;
     let mut clients = rekey.admin();
     let user = CreateUserRequest {
@@ -111,7 +116,7 @@ async fn rekey() -> (Rekey, Clients) {
     (rekey, clients)
 }
 
-async fn verify(clients: &Clients, password: &str, source: &str) -> Result<bool, tonic::Status> {
+pub(crate) async fn verify(clients: &Clients, password: &str, source: &str) -> Result<bool, tonic::Status> {
     let verify = VerifyPasswordRequest {
         tenant_id: "acme".to_owned(),
         subject: Some(verify_password_request::Subject::Username("ada".to_owned())),
@@ -133,12 +138,12 @@ async fn change(clients: &Clients, current: &str, new: &str) -> Result<User, ton
     clients.users.clone().change_password(change).await.map(|answer| answer.into_inner().user.unwrap())
 }
 
-async fn soft_lock(clients: &Clients) -> Option<SoftLock> {
+pub(crate) async fn soft_lock(clients: &Clients) -> Option<SoftLock> {
     let get = GetUserRequest { tenant_id: "acme".to_owned(), user_id: "ada".to_owned() };
     clients.users.clone().get_user(get).await.unwrap().into_inner().user.unwrap().soft_lock
 }
 
-async fn reset(clients: &Clients, password: &str) {
+pub(crate) async fn reset(clients: &Clients, password: &str) {
     let reset = ResetPasswordRequest {
         tenant_id: "acme".to_owned(),
         user_id: "ada".to_owned(),
@@ -150,7 +155,7 @@ async fn reset(clients: &Clients, password: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_sees_a_soft_lock_and_ends_it_by_a_reset() {
-    let (rekey, clients) = rekey().await;
+    let (rekey, clients) = rekey(TenantLimits::default()).await;
     assert_eq!(soft_lock(&clients).await, None);
     for _ in 0..5 {
         assert!(!verify(&clients, WRONG, HOME).await.unwrap());
@@ -190,7 +195,7 @@ async fn an_administrator_sees_a_soft_lock_and_ends_it_by_a_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_failures_of_the_password_count() {
-    let (rekey, clients) = rekey().await;
+    let (rekey, clients) = rekey(TenantLimits::default()).await;
     for _ in 0..10 {
         assert_eq!(verify(&clients, WRONG, &"x".repeat(129)).await.unwrap_err().code(), Code::InvalidArgument);
         assert_eq!(verify(&clients, "", HOME).await.unwrap_err().code(), Code::InvalidArgument);
@@ -202,7 +207,7 @@ async fn only_failures_of_the_password_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_current_passwords_count_and_a_right_one_that_comes_too_early_is_wrong() {
-    let (rekey, clients) = rekey().await;
+    let (rekey, clients) = rekey(TenantLimits::default()).await;
     for _ in 0..5 {
         assert_eq!(reason(&change(&clients, WRONG, NEW).await.unwrap_err()), "CURRENT_PASSWORD_MISMATCH");
     }

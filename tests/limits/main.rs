@@ -9,3 +9,6 @@ mod crowd;
 mod lock;
 mod rate;
 mod site;
+mod spray;
+mod stop;
+mod tenant;

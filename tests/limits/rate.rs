@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rekey::{
-    ops::Rate,
+    domain::Rate,
     proto::{ListTenantsRequest, VerifyAuthenticationRequest, verify_authentication_request},
 };
 use tonic::{Code, Status};

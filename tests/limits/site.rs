@@ -10,7 +10,8 @@ use rekey::{
     access::{Access, Caller, Proof, ProofKind},
     crypto::{Hasher, Keyring, SystemEntropy},
     domain::{
-        Clock, Labels, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantRef, Timestamp, Uid,
+        Clock, Labels, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantLimits, TenantRef,
+        Timestamp, Uid,
     },
     ops::{
         Call, Ops, Source,
@@ -163,6 +164,7 @@ pub(crate) fn call(caller: &str) -> Call {
         tenant_id: ResourceId::parse("system").unwrap(),
         reaches_all: true,
         id: caller.to_owned(),
+        limits: TenantLimits::default(),
         permissions: vec![Permission::parse("*").unwrap()],
         roles: Vec::new(),
         rank: 1_000,

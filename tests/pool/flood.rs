@@ -42,6 +42,49 @@ async fn one_tenants_flood_costs_another_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_calls_that_are_given_up_no_more_are_hashed_than_were_begun() {
+    let rekey = Rekey::start_with(|options| {
+        options.metrics = Some(([127, 0, 0, 1], 0).into());
+        options.hasher.threads = 2;
+    })
+    .await;
+    make(&rekey, "acme", "ada").await;
+    for _ in 0..10 {
+        // Of many users, for one has no more at once than may fail.
+        let calls: Vec<_> = (0..100)
+            .map(|number| {
+                let mut users = rekey.admin().users;
+                tokio::spawn(async move { users.verify_password(verify("acme", &format!("u{number}"))).await })
+            })
+            .collect();
+        // Until some are at work, and others wait.
+        while figure(&rekey, "rekey_hashing_queue_length").await < 20 {}
+        for call in &calls {
+            call.abort();
+        }
+        for call in calls {
+            let _ = call.await;
+        }
+        while figure(&rekey, "rekey_calls_running{method=\"UserService/VerifyPassword\"}").await > 0 {}
+        let done = figure(&rekey, "rekey_hashing_jobs_total{outcome=\"done\"}").await;
+        assert_eq!(figure(&rekey, "rekey_hashing_queue_length").await, 0);
+        while figure(&rekey, "rekey_hashing_threads_busy").await > 0 {}
+        let after = figure(&rekey, "rekey_hashing_jobs_total{outcome=\"done\"}").await;
+        assert!(after - done <= 2, "{} were hashed for nobody", after - done);
+    }
+    assert!(figure(&rekey, "rekey_hashing_jobs_total{outcome=\"cancelled\"}").await > 100);
+    let mut users = rekey.admin().users;
+    assert!(users.verify_password(verify("acme", "ada")).await.unwrap().into_inner().verified);
+}
+
+/// A figure of the metrics.
+async fn figure(rekey: &Rekey, series: &str) -> u64 {
+    let page = crate::metrics::page(rekey).await;
+    let line = page.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    line.trim().parse().unwrap()
+}
+
 #[tokio::test]
 async fn nothing_is_hashed_for_a_client_that_will_not_wait_for_it() {
     // Before the first hash is done, a pass over a KiB is expected to take a microsecond: here more than a second.

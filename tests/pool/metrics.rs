@@ -1,5 +1,6 @@
 //! What Prometheus reads.
 
+use rekey::proto::VerifyPasswordRequest;
 use tonic::Code;
 
 use crate::{PASSWORD, common::rekey::Rekey, make, verify};
@@ -47,8 +48,48 @@ async fn calls_and_hashes_are_counted_and_nobody_is_named() {
         let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let name = label.split_once('=').unwrap().0;
-            assert!(["method", "code", "le", "outcome"].contains(&name), "{line}");
+            assert!(["method", "code", "le", "outcome", "lane", "cause", "scheme"].contains(&name), "{line}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessers_and_what_passwords_are_kept_as_are_counted() {
+    let rekey = Rekey::start_with(|options| options.metrics = Some(([127, 0, 0, 1], 0).into())).await;
+    make(&rekey, "acme", "ada").await;
+    let mut users = rekey.admin().users;
+    assert!(users.verify_password(verify("acme", "ada")).await.unwrap().into_inner().verified);
+    for (user, source, times) in [("ada", "", 2), ("ada", "203.0.113.9", 7), ("bob", "203.0.113.9", 1)] {
+        let wrong = VerifyPasswordRequest {
+            password: "a wrong one".to_owned(),
+            source: source.to_owned(),
+            ..verify("acme", user)
+        };
+        for _ in 0..times {
+            assert!(!users.verify_password(wrong.clone()).await.unwrap().into_inner().verified);
+        }
+    }
+    let text = page(&rekey).await;
+    for line in [
+        r#"rekey_attempts_failed_total{lane="known"} 2"#,
+        r#"rekey_attempts_failed_total{lane="stranger"} 6"#,
+        r#"rekey_attempts_refused_total{cause="delay"} 2"#,
+        r#"rekey_attempts_refused_total{cause="stop"} 0"#,
+        r#"rekey_attempts_refused_total{cause="source"} 0"#,
+        "rekey_attempts_failed_subjects_total 2",
+        "rekey_soft_locks_total 1",
+        "rekey_hard_stops_total 0",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+    }
+    for name in ["acme", "ada", "bob", "203.0.113.9"] {
+        assert!(!text.contains(name), "{name} is in\n{text}");
+    }
+
+    // The census is made at the start, and then now and again.
+    let rekey = rekey.pause().await.start().await;
+    while !page(&rekey).await.contains("rekey_passwords{scheme=\"argon2id m=7168 t=5 p=1\"} 1\n") {
+        tokio::task::yield_now().await;
     }
 }
 

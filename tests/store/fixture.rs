@@ -9,7 +9,7 @@ use rekey::{
     audit::{Outcome, Record, Target},
     domain::{
         Attributes, Dialect, Error, Filter, Labels, Material, Order, Policy, Reason, ResourceId, Secret, Slot, Stage,
-        Subject, SubjectKind, SubjectState, Tenant, Timestamp, Uid, WrappedKey,
+        Subject, SubjectKind, SubjectState, Tenant, TenantLimits, Timestamp, Uid, WrappedKey,
         listing::OrderBy,
         policy::Preset,
         tenant::{Alias, JwtAlgorithm, JwtIssuer, Settings},
@@ -92,6 +92,10 @@ impl Raw {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
 
+    pub(crate) async fn column(&self, sql: &str, name: &str) -> String {
+        self.row(sql).await.try_get("", name).unwrap()
+    }
+
     pub(crate) async fn bytes(&self, sql: &str) -> Vec<u8> {
         self.row(sql).await.try_get_by_index(0).unwrap()
     }
@@ -137,6 +141,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         ..Policy::preset(Preset::Nist)
     };
     let settings = Settings {
+        limits: TenantLimits::default(),
         display_name: format!("Tenant “{id_text}”"),
         change_password_allowed: true,
         user_policy: policy.clone(),

@@ -10,6 +10,7 @@
 //! The second is a wrapped one: of the old hash only its recipe is left, and its output is the password of an Argon2id hash.
 //! A `<scheme>` is also what the census counts. Salt, tag and key are Base64 without padding.
 
+mod bounds;
 mod crypt;
 mod keycloak;
 mod recognise;
@@ -19,6 +20,7 @@ use argon2::{Algorithm, Params, Version};
 use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
+pub use self::bounds::ForeignBounds;
 pub(super) use self::recognise::recognise;
 use self::scheme::Scheme;
 use crate::domain::{Error, Result};
@@ -50,19 +52,19 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Where it costs no more than is given to any; else a sentence that says what is too much.
+    /// Whole, and of lengths that can be; what it costs is asked by `check`.
     fn new(scheme: Scheme, salt: Vec<u8>, tag: Zeroizing<Vec<u8>>) -> Result<Self, String> {
         Ok(Self { recipe: Recipe::new(scheme, salt, tag.len())?, tag })
     }
 
     /// From what is kept; `None` where that is of another form.
-    pub(super) fn parse(stored: &str) -> Option<Result<Self>> {
+    pub(super) fn parse(stored: &str, bounds: &ForeignBounds) -> Option<Result<Self>> {
         let parts = stored.strip_prefix(PREFIX)?;
         let read = || {
             let mut parts = parts.split('$');
             let (scheme, salt, tag) = (parts.next()?, decode(parts.next()?)?, decode(parts.next()?)?);
             let scheme = Scheme::parse(scheme, parts.next())?;
-            Self::new(scheme, salt.to_vec(), tag).ok()
+            Self::new(scheme, salt.to_vec(), tag).ok().filter(|foreign| foreign.recipe.check(bounds).is_ok())
         };
         Some(read().ok_or_else(unreadable))
     }
@@ -76,7 +78,6 @@ impl Foreign {
 
 impl Recipe {
     fn new(scheme: Scheme, salt: Vec<u8>, length: usize) -> Result<Self, String> {
-        scheme.check()?;
         if salt.len() > MAX_SALT {
             return Err(format!("its salt is longer than {MAX_SALT} bytes"));
         }
@@ -86,14 +87,20 @@ impl Recipe {
         Ok(Self { scheme, salt, length })
     }
 
+    /// Whether it costs no more than is given to any; else a sentence that says what is too much.
+    fn check(&self, bounds: &ForeignBounds) -> Result<(), String> {
+        self.scheme.check(bounds)
+    }
+
     /// Parts a wrapped hash into its Argon2id string and what it was made over; `None` where it is none.
-    pub(super) fn unwrap(stored: &str) -> Option<Result<(&str, Self)>> {
+    pub(super) fn unwrap<'a>(stored: &'a str, bounds: &ForeignBounds) -> Option<Result<(&'a str, Self)>> {
         let (outer, parts) = stored.split_once(OVER)?;
         let read = || {
             let mut parts = parts.split('$');
             let (scheme, salt, length) = (parts.next()?, decode(parts.next()?)?, parts.next()?.parse().ok()?);
             let scheme = Scheme::parse(scheme, parts.next())?;
-            Some((outer, Self::new(scheme, salt.to_vec(), length).ok()?))
+            let recipe = Self::new(scheme, salt.to_vec(), length).ok()?;
+            recipe.check(bounds).ok().map(|()| (outer, recipe))
         };
         Some(read().ok_or_else(unreadable))
     }

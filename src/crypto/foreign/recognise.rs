@@ -5,18 +5,25 @@ use data_encoding::Encoding;
 use zeroize::Zeroizing;
 
 use super::{
-    Foreign, MAX_TEXT, crypt, decode, keycloak,
+    Foreign, ForeignBounds, MAX_TEXT, crypt, decode, keycloak,
     scheme::{Digest, Scheme},
 };
 
 const BROKEN: &str = "the hash is cut off or garbled";
 const UNKNOWN: &str = "the hash is of no known form";
 
-/// A hash in any form that is known.
+/// A hash in any form that is known, within the bounds.
 ///
 /// # Errors
 /// A sentence that names what is wrong, and nothing of the hash.
-pub(in crate::crypto) fn recognise(text: &str) -> Result<Foreign, String> {
+pub(in crate::crypto) fn recognise(text: &str, bounds: &ForeignBounds) -> Result<Foreign, String> {
+    let foreign = read(text)?;
+    foreign.recipe.check(bounds)?;
+    Ok(foreign)
+}
+
+/// Whatever it would cost.
+fn read(text: &str) -> Result<Foreign, String> {
     if text.len() > MAX_TEXT {
         return Err(format!("the hash is longer than {MAX_TEXT} bytes"));
     }
@@ -122,7 +129,7 @@ fn ldap(text: &str) -> Result<Foreign, String> {
     let kind = kind.to_ascii_lowercase();
     if kind == "crypt" {
         // Only what `crypt` makes: one form in another, and no deeper.
-        return if rest.starts_with('{') { Err(UNKNOWN.to_owned()) } else { recognise(rest) };
+        return if rest.starts_with('{') { Err(UNKNOWN.to_owned()) } else { read(rest) };
     }
     let (digest, salted) = match kind.as_str() {
         "md5" => (Digest::Md5, false),

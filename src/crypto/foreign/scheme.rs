@@ -13,22 +13,9 @@ use data_encoding::HEXLOWER;
 use md5::{Digest as _, Md5};
 use zeroize::Zeroizing;
 
-use super::{crypt, decode};
-use crate::{
-    crypto::hasher::within_bounds,
-    domain::{Error, Result},
-};
+use super::{ForeignBounds, bounds::MAX_LANES, crypt, decode};
+use crate::domain::{Error, Result};
 
-// The most of each that is worked with, whoever asks: about two or three seconds of one core. A hash beyond it is refused
-// when it comes, and again when it is read back.
-/// bcrypt's cost: 2 to this power.
-const MAX_BCRYPT_COST: u32 = 15;
-/// scrypt's memory, 128·N·r bytes.
-const MAX_SCRYPT_MEMORY: u64 = 256 << 20;
-/// scrypt's work, N·r·p. OWASP's strongest asks for a quarter of it.
-const MAX_SCRYPT_WORK: u64 = 1 << 22;
-const MAX_PBKDF2_ITERATIONS: u32 = 5_000_000;
-const MAX_SHA_CRYPT_ROUNDS: u32 = 1_000_000;
 /// SHA-crypt and MD5-crypt hash the password in every round; a longer one never matches.
 const MAX_CRYPT_PASSWORD: usize = 1_024;
 /// What bcrypt looks at, with the NUL that ends a string in C. The rest was never part of the hash.
@@ -177,7 +164,7 @@ impl Scheme {
     }
 
     /// Whether it may be worked with; else a sentence.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self, bounds: &ForeignBounds) -> Result<(), String> {
         let most = |what: &str, found: u32, least: u32, most: u32| {
             if (least..=most).contains(&found) {
                 return Ok(());
@@ -187,20 +174,20 @@ impl Scheme {
         match *self {
             Self::Argon2 { ref params, .. } => {
                 let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
-                if within_bounds(m, t, p) {
+                if m <= bounds.memory_kib && t <= bounds.argon2_iterations && p <= MAX_LANES {
                     return Ok(());
                 }
                 Err(format!("Argon2 with m={m}, t={t}, p={p} costs more than is allowed"))
             }
-            Self::Bcrypt { cost, .. } => most("bcrypt's cost", cost, 4, MAX_BCRYPT_COST),
-            Self::Scrypt { log_n, r, p } => check_scrypt(log_n, r, p),
-            Self::Firebase { log_n, r, .. } => check_scrypt(log_n, r, 1),
+            Self::Bcrypt { cost, .. } => most("bcrypt's cost", cost, 4, bounds.bcrypt_cost),
+            Self::Scrypt { log_n, r, p } => check_scrypt(log_n, r, p, bounds),
+            Self::Firebase { log_n, r, .. } => check_scrypt(log_n, r, 1, bounds),
             Self::Pbkdf2 { digest: Digest::Md5 | Digest::Sha384, .. } => {
                 Err("PBKDF2 is known with SHA-1, SHA-256 and SHA-512".to_owned())
             }
-            Self::Pbkdf2 { iterations, .. } => most("PBKDF2's iterations", iterations, 1, MAX_PBKDF2_ITERATIONS),
+            Self::Pbkdf2 { iterations, .. } => most("PBKDF2's iterations", iterations, 1, bounds.pbkdf2_iterations),
             Self::ShaCrypt { rounds, .. } => {
-                most("SHA-crypt's rounds", rounds, sha_crypt::Params::ROUNDS_MIN, MAX_SHA_CRYPT_ROUNDS)
+                most("SHA-crypt's rounds", rounds, sha_crypt::Params::ROUNDS_MIN, bounds.sha_crypt_rounds)
             }
             Self::Md5Crypt | Self::Salted(_) => Ok(()),
         }
@@ -243,15 +230,18 @@ impl Scheme {
     }
 }
 
-fn check_scrypt(log_n: u32, r: u32, p: u32) -> Result<(), String> {
+fn check_scrypt(log_n: u32, r: u32, p: u32, bounds: &ForeignBounds) -> Result<(), String> {
+    // Blocks of 128 bytes, N·r of them; and the work, N·r·p, may be twice as many: OWASP's strongest asks for half.
+    let most = u64::from(bounds.memory_kib).saturating_mul(8);
     let n = 1_u64.checked_shl(log_n).unwrap_or(u64::MAX).min(1 << 40);
-    let memory = n.saturating_mul(u64::from(r)).saturating_mul(128);
-    let work = n.saturating_mul(u64::from(r)).saturating_mul(u64::from(p));
-    if log_n == 0 || r == 0 || p == 0 || memory > MAX_SCRYPT_MEMORY || work > MAX_SCRYPT_WORK {
+    let blocks = n.saturating_mul(u64::from(r));
+    let work = blocks.saturating_mul(u64::from(p));
+    if log_n == 0 || r == 0 || p == 0 || blocks > most || work > most.saturating_mul(2) {
         return Err(format!(
-            "scrypt with ln={log_n}, r={r}, p={p} is not within what is allowed: {} MiB, and N times r times p at most \
-             {MAX_SCRYPT_WORK}",
-            MAX_SCRYPT_MEMORY >> 20
+            "scrypt with ln={log_n}, r={r}, p={p} is not within what is allowed: {} KiB, and N times r times p at most \
+             {}",
+            bounds.memory_kib,
+            most.saturating_mul(2)
         ));
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::{
 use super::*;
 use crate::{
     crypto::{Hasher, HasherOptions, SystemEntropy, TakenOver, Turn, Verdict, Verifier},
-    domain::{Password, Uid},
+    domain::{Password, Reason, Uid},
 };
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -89,6 +89,7 @@ fn hasher() -> Hasher {
         memory_kib: 7_168,
         iterations: 5,
         parallelism: 1,
+        foreign: ForeignBounds::DEFAULT,
     };
     Hasher::start(options, Arc::new(SystemEntropy)).unwrap()
 }
@@ -98,7 +99,9 @@ async fn verdict(hasher: &Hasher, password: &str, stored: &Verifier) -> Verdict 
 }
 
 fn taken_over(hash: &str) -> Verifier {
-    TakenOver::recognise(hash).unwrap_or_else(|sentence| panic!("{hash}: {sentence}")).into_verifier()
+    TakenOver::recognise(hash, &ForeignBounds::DEFAULT)
+        .unwrap_or_else(|sentence| panic!("{hash}: {sentence}"))
+        .into_verifier()
 }
 
 #[tokio::test]
@@ -118,8 +121,8 @@ async fn every_form_knows_its_password_and_no_other() {
 async fn a_wrapped_hash_knows_its_password_and_holds_no_tag() {
     let hasher = hasher();
     for hash in MADE {
-        let tag = BASE64_NOPAD.encode(&recognise(hash).unwrap().tag);
-        let wrapped = hasher.wrap(turn(), TakenOver::recognise(hash).unwrap()).await.unwrap();
+        let tag = BASE64_NOPAD.encode(&recognise(hash, &ForeignBounds::DEFAULT).unwrap().tag);
+        let wrapped = hasher.wrap(turn(), TakenOver::recognise(hash, &ForeignBounds::DEFAULT).unwrap()).await.unwrap();
         let text = std::str::from_utf8(wrapped.as_bytes()).unwrap();
         assert!(text.starts_with("$argon2id$v=19$m=7168,t=5,p=1$") && !text.contains(&tag), "{text}");
         assert!(wrapped.scheme().unwrap().starts_with("argon2id m=7168 t=5 p=1 over "));
@@ -133,7 +136,7 @@ async fn what_is_as_strong_as_ours_is_not_wrapped() {
     let hasher = hasher();
     let ours = hasher.hash(turn(), Password::parse(PASSWORD.to_owned()).unwrap()).await.unwrap();
     let text = std::str::from_utf8(ours.as_bytes()).unwrap();
-    let kept = hasher.wrap(turn(), TakenOver::recognise(text).unwrap()).await.unwrap();
+    let kept = hasher.wrap(turn(), TakenOver::recognise(text, &ForeignBounds::DEFAULT).unwrap()).await.unwrap();
     assert!(kept.as_bytes().starts_with(PREFIX.as_bytes()));
     assert_eq!(kept.scheme().unwrap(), ours.scheme().unwrap());
     assert_eq!(verdict(&hasher, PASSWORD, &kept).await, MATCH);
@@ -174,8 +177,8 @@ async fn a_hash_that_was_made_without_normalising_is_met_by_what_was_typed_then(
     }
 }
 
-#[test]
-fn what_costs_too_much_is_refused_before_anything_is_computed() {
+#[tokio::test]
+async fn what_costs_too_much_is_refused_before_anything_is_computed() {
     const TAIL: &str = "c2FsdHNhbHRzYWx0$vv5gD2TCtuaFStwnZ2hDd1ka6BBBAil7Rx/QcrQzZPg";
     for (hash, word) in [
         ("$2b$31$CCCCCCCCCCCCCCCCCCCCC.0uP/2zHIr81tVya45gVnDFLBmqu9l4W".to_owned(), "cost 31"),
@@ -189,15 +192,37 @@ fn what_costs_too_much_is_refused_before_anything_is_computed() {
         ("$6$rounds=999999999$saltsalt$CPgxBHZBXfhC6lX1yxpdEsbQfXmg3WXVj8AoVwyNFLfb5AtbfM8k6A8yehv1z6sgzoH/DUIs7YK9hVnGhTjhW/".to_owned(), "rounds 999999999"),
         ("$firescrypt$ln=25,r=8,p=1$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9A==$Bw==$jxspr8Ki0RYycVU8zykbdA==".to_owned(), "ln=25"),
     ] {
-        let sentence = TakenOver::recognise(&hash).unwrap_err();
+        let sentence = TakenOver::recognise(&hash, &ForeignBounds::DEFAULT).unwrap_err();
         assert!(sentence.contains(word), "{hash}: {sentence}");
     }
     // Not when it is read back either: a database can be tampered with.
-    let bcrypt = "$foreign$bcrypt cost=31$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    for stored in [bcrypt, "$foreign$", "$foreign$x$y$z", "$argon2id$v=19$m=8,t=1,p=1$a$b$over$x"] {
+    let hasher = hasher();
+    for stored in [
+        "$foreign$bcrypt cost=31$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "$foreign$argon2id m=8388608 t=1 p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=8388608,t=1,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA$over$pbkdf2-sha1 i=4294967295$c2FsdA$20",
+        "$foreign$",
+        "$foreign$x$y$z",
+        "$argon2id$v=19$m=8,t=1,p=1$a$b$over$x",
+    ] {
         let verifier = Verifier::from_stored(Zeroizing::new(stored.to_owned()));
-        assert!(verifier.scheme().is_err(), "{stored}");
+        let failed = hasher.verify(turn(), Password::parse(PASSWORD.to_owned()).unwrap(), Some(verifier)).await;
+        assert_eq!(failed.unwrap_err().reason(), Reason::Internal, "{stored}");
     }
+    assert_eq!(hasher.load().done, 0);
+}
+
+#[test]
+fn an_operator_may_allow_more_and_less() {
+    let hash = "$2b$12$CCCCCCCCCCCCCCCCCCCCC.0uP/2zHIr81tVya45gVnDFLBmqu9l4W";
+    let most = |bcrypt_cost| ForeignBounds { bcrypt_cost, ..ForeignBounds::DEFAULT };
+    assert!(TakenOver::recognise(hash, &most(11)).unwrap_err().contains("4 to 11"));
+    assert!(TakenOver::recognise(hash, &most(12)).is_ok());
+    assert!(TakenOver::recognise(&hash.replace("$12$", "$20$"), &most(20)).is_ok());
+    assert!(most(20).problems().is_empty() && ForeignBounds::DEFAULT.problems().is_empty());
+    assert_eq!(most(31).problems(), ["bcrypt_cost must be 4 to 20"]);
+    assert_eq!(ForeignBounds::NONE.problems().len(), 5);
 }
 
 #[test]
@@ -205,13 +230,13 @@ fn what_is_cut_off_or_unknown_is_refused_and_not_repeated() {
     let unknown = ["", "x", "$", "{", "{}", "{\"a\":1}", "$9$sentinel$x", "{CRYPT}{CRYPT}x", "\u{e9}$2b$"];
     let faulty = "$2x$04$CCCCCCCCCCCCCCCCCCCCC.0uP/2zHIr81tVya45gVnDFLBmqu9l4W";
     for hash in unknown.into_iter().chain([faulty]) {
-        let sentence = TakenOver::recognise(hash).err().unwrap_or_else(|| panic!("{hash}"));
+        let sentence = TakenOver::recognise(hash, &ForeignBounds::DEFAULT).err().unwrap_or_else(|| panic!("{hash}"));
         assert!(!sentence.contains("sentinel"));
     }
     for hash in MADE {
-        assert!(recognise(&hash[..hash.len() / 3]).is_err(), "{hash}");
+        assert!(recognise(&hash[..hash.len() / 3], &ForeignBounds::DEFAULT).is_err(), "{hash}");
     }
-    assert!(TakenOver::recognise(&"a".repeat(MAX_TEXT + 1)).is_err());
+    assert!(TakenOver::recognise(&"a".repeat(MAX_TEXT + 1), &ForeignBounds::DEFAULT).is_err());
 }
 
 proptest::proptest! {
@@ -221,10 +246,10 @@ proptest::proptest! {
         cut in 0_usize..80,
         which in 0..MADE.len(),
     ) {
-        let _ = TakenOver::recognise(&text);
+        let _ = TakenOver::recognise(&text, &ForeignBounds::DEFAULT);
         let mut mixed: String = MADE[which].chars().take(cut).collect();
         mixed.push_str(&text);
-        let _ = TakenOver::recognise(&mixed);
+        let _ = TakenOver::recognise(&mixed, &ForeignBounds::DEFAULT);
         let _ = Verifier::from_stored(Zeroizing::new(format!("$foreign${text}"))).scheme();
     }
 }

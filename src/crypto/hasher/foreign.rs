@@ -15,7 +15,7 @@ use super::{
     work,
 };
 use crate::{
-    crypto::foreign::{Foreign, Recipe, recognise},
+    crypto::foreign::{Foreign, ForeignBounds, Recipe, recognise},
     domain::{Error, Password, Result},
 };
 
@@ -29,11 +29,11 @@ pub(super) enum Stranger {
 
 impl Stranger {
     /// `None` where the stored string is a plain Argon2 one.
-    pub(super) fn parse(stored: &str) -> Result<Option<Self>> {
-        if let Some(foreign) = Foreign::parse(stored) {
+    pub(super) fn parse(stored: &str, bounds: &ForeignBounds) -> Result<Option<Self>> {
+        if let Some(foreign) = Foreign::parse(stored, bounds) {
             return foreign.map(|foreign| Some(Self::Bare(foreign)));
         }
-        let Some(wrapped) = Recipe::unwrap(stored) else { return Ok(None) };
+        let Some(wrapped) = Recipe::unwrap(stored, bounds) else { return Ok(None) };
         let (outer, recipe) = wrapped?;
         Ok(Some(Self::Wrapped(Parsed::parse(outer)?, recipe)))
     }
@@ -93,6 +93,12 @@ impl Hasher {
         Ok(if found.is_empty() { Verdict::Mismatch } else { Verdict::Match { outdated: true } })
     }
 
+    /// What a hash of another system may ask for.
+    #[must_use]
+    pub fn foreign_bounds(&self) -> &ForeignBounds {
+        &self.0.foreign
+    }
+
     /// Hashes the hash, so that only as much can be tried against it as against ours. What is as strong as ours already
     /// stays as it is.
     ///
@@ -119,8 +125,8 @@ impl TakenOver {
     ///
     /// # Errors
     /// A sentence: unknown, garbled, or asking for more than is allowed. Never a part of the hash.
-    pub fn recognise(text: &str) -> Result<Self, String> {
-        recognise(text).map(Self)
+    pub fn recognise(text: &str, bounds: &ForeignBounds) -> Result<Self, String> {
+        recognise(text, bounds).map(Self)
     }
 
     /// To be kept as it is.

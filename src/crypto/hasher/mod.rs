@@ -22,7 +22,10 @@ use self::{
     phc::Parsed,
     pool::{Pool, Work},
 };
-use super::argon2::{Kernel, Memory};
+use super::{
+    argon2::{Kernel, Memory},
+    foreign::ForeignBounds,
+};
 use crate::{
     domain::{Entropy, Error, Password, Result, Uid},
     metrics::Histogram,
@@ -54,6 +57,8 @@ pub struct HasherOptions {
     pub iterations: u32,
     /// Argon2id's p.
     pub parallelism: u32,
+    /// What hashes of other systems may ask for.
+    pub foreign: ForeignBounds,
 }
 
 impl HasherOptions {
@@ -82,7 +87,7 @@ impl HasherOptions {
 }
 
 /// Whether Argon2 of this cost may be worked with.
-pub(super) fn within_bounds(memory_kib: u32, iterations: u32, parallelism: u32) -> bool {
+fn within_bounds(memory_kib: u32, iterations: u32, parallelism: u32) -> bool {
     memory_kib <= MAX_MEMORY_KIB && iterations <= MAX_ITERATIONS && (1..=MAX_PARALLELISM).contains(&parallelism)
 }
 
@@ -102,7 +107,7 @@ impl Verifier {
     /// # Errors
     /// Internal where it cannot be read.
     pub fn scheme(&self) -> Result<String> {
-        Ok(match Stranger::parse(&self.0)? {
+        Ok(match Stranger::parse(&self.0, &ForeignBounds::NONE)? {
             Some(stranger) => stranger.scheme(),
             None => Parsed::parse(&self.0)?.scheme(),
         })
@@ -170,6 +175,7 @@ pub struct Hasher(Arc<Inner>);
 struct Inner {
     pool: Pool,
     params: Params,
+    foreign: ForeignBounds,
     entropy: Arc<dyn Entropy>,
     /// What is checked where there is nothing to check: random, so that nobody knows its password.
     nobody: Parsed,
@@ -189,7 +195,7 @@ impl Hasher {
         entropy.fill(&mut tag);
         let salt = make_salt(&*entropy).to_vec();
         let nobody = Parsed { algorithm: Algorithm::Argon2id, params: params.clone(), salt, tag };
-        Ok(Self(Arc::new(Inner { pool, params, entropy, nobody })))
+        Ok(Self(Arc::new(Inner { pool, params, foreign: options.foreign, entropy, nobody })))
     }
 
     /// Hashes with a new salt of 128 bits.
@@ -210,7 +216,7 @@ impl Hasher {
     /// Overloaded as above; internal where the stored string is not one of ours or its parameters are out of bounds.
     pub async fn verify(&self, turn: Turn<'_>, password: Password, stored: Option<Verifier>) -> Result<Verdict> {
         let (known, expected) = match stored {
-            Some(verifier) if let Some(stranger) = Stranger::parse(&verifier.0)? => {
+            Some(verifier) if let Some(stranger) = Stranger::parse(&verifier.0, &self.0.foreign)? => {
                 return self.verify_stranger(turn, password, stranger).await;
             }
             Some(verifier) => (true, Parsed::parse(&verifier.0)?),

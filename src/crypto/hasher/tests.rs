@@ -10,6 +10,7 @@ const OPTIONS: HasherOptions = HasherOptions {
     memory_kib: 7_168,
     iterations: 5,
     parallelism: 1,
+    foreign: ForeignBounds::DEFAULT,
 };
 
 fn hasher(options: HasherOptions) -> Hasher {

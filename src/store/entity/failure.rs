@@ -17,6 +17,8 @@ pub(in crate::store) struct Model {
     pub success_time: Option<i64>,
     pub expire_time: i64,
     pub revision: i64,
+    pub streak: i64,
+    pub stop_time: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

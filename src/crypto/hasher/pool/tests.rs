@@ -9,7 +9,15 @@ use super::*;
 const SERVICE: Duration = Duration::from_millis(40);
 
 fn pool(threads: usize, queue: usize, max_wait: Duration) -> Pool {
-    let options = HasherOptions { threads, queue, max_wait, memory_kib: 8, iterations: 1, parallelism: 1 };
+    let options = HasherOptions {
+        threads,
+        queue,
+        max_wait,
+        memory_kib: 8,
+        iterations: 1,
+        parallelism: 1,
+        foreign: crate::crypto::ForeignBounds::DEFAULT,
+    };
     Pool::start(&options, 8, SERVICE).unwrap()
 }
 
