@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -16,7 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    domain::{Clock, Error, Reason, Result, lockout::Outcome},
+    crypto::Promise,
+    domain::{Clock, Error, Reason, Result, Subject, lockout::Outcome},
     store::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts, Store},
 };
 
@@ -49,6 +50,8 @@ struct Lanes {
     /// For those that wait: they hold calls open, and must leave room for everybody else's.
     turns: Arc<Semaphore>,
     by_key: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
+    /// The lanes of subjects that are in use, by what they were asked for: so a full one is known before its subject is.
+    by_name: Mutex<HashMap<AttemptKey, Weak<Lane>>>,
 }
 
 /// The attempts of one source at one subject.
@@ -100,6 +103,7 @@ impl Attempts {
             width: width.min(Semaphore::MAX_PERMITS),
             turns: Arc::new(Semaphore::new(TURNS)),
             by_key: Mutex::default(),
+            by_name: Mutex::default(),
         };
         let lanes = Arc::new(lanes);
         let (requests, receiver) = mpsc::channel(WAITING);
@@ -107,12 +111,38 @@ impl Attempts {
         Self { lanes, requests }
     }
 
-    /// Reserves a check, or says that there may be none now.
-    pub(super) async fn begin(&self, key: AttemptKey) -> Result<Attempt> {
-        let lane = self.lanes.of(&key);
+    /// Refuses an attempt that would have to wait where no more may, before its subject is looked for.
+    pub(super) fn check(&self, name: &AttemptKey) -> Result<()> {
+        if self.lanes.turns.available_permits() > 0 {
+            return Ok(());
+        }
+        match self.lanes.named(name) {
+            Some(lane) if lane.places.available_permits() == 0 => Err(crowded()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Reserves a check of this subject, or of the name that is nobody's, or says that there may be none now. Where it
+    /// has to wait for others, it gives up what it was promised: it will not come soon.
+    pub(super) async fn begin(
+        &self,
+        name: AttemptKey,
+        found: Option<&Subject>,
+        promise: &mut Option<Promise>,
+    ) -> Result<Attempt> {
+        let (lane, key) = match found {
+            Some(subject) => {
+                let key = AttemptKey { subject: subject.uid.to_string(), source: name.source.clone() };
+                let lane = self.lanes.of(&key);
+                self.lanes.names().insert(name, Arc::downgrade(&lane));
+                (lane, key)
+            }
+            None => (self.lanes.of(&name), name),
+        };
         let place = if let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() {
             place
         } else {
+            *promise = None;
             let _turn = self.lanes.wait()?;
             let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
             place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
@@ -125,7 +155,10 @@ impl Attempts {
             return Ok(Attempt::Reserved(reservation));
         }
         // In a task of its own: where the client goes away meanwhile, what was reserved is given back by its drop.
-        tokio::spawn(reservation.reserve(Arc::clone(&self.lanes))).await.map_err(Error::internal)?
+        let reserved = tokio::spawn(reservation.reserve(Arc::clone(&self.lanes), promise.take()));
+        let (attempt, kept) = reserved.await.map_err(Error::internal)??;
+        *promise = kept;
+        Ok(attempt)
     }
 
     /// Returns when everything that was kept is given back.
@@ -138,7 +171,12 @@ impl Attempts {
 }
 
 impl Reservation {
-    async fn reserve(mut self, lanes: Arc<Lanes>) -> Result<Attempt> {
+    /// The attempt, and what it was promised, unless it had to wait.
+    async fn reserve(
+        mut self,
+        lanes: Arc<Lanes>,
+        mut promise: Option<Promise>,
+    ) -> Result<(Attempt, Option<Promise>)> {
         let mut turn = None;
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);
@@ -147,10 +185,11 @@ impl Reservation {
             match send(requests.reserve().await.map_err(Error::internal)?, step).await? {
                 AttemptAnswer::Reserved { seen, stranger } => {
                     (self.seen, self.stranger, self.is_settled) = (seen, stranger, false);
-                    return Ok(Attempt::Reserved(self));
+                    return Ok((Attempt::Reserved(self), promise));
                 }
-                AttemptAnswer::Blocked(_until) => return Ok(Attempt::Blocked),
+                AttemptAnswer::Blocked(_until) => return Ok((Attempt::Blocked, promise)),
                 AttemptAnswer::Busy => {
+                    promise = None;
                     turn = Some(turn.map_or_else(|| lanes.wait(), Ok)?);
                     tokio::time::sleep(pause).await;
                 }
@@ -213,6 +252,16 @@ impl Lanes {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn names(&self) -> MutexGuard<'_, HashMap<AttemptKey, Weak<Lane>>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lane that attempts under this name are in now.
+    fn named(&self, name: &AttemptKey) -> Option<Arc<Lane>> {
+        let of_subject = self.names().get(name).and_then(Weak::upgrade);
+        of_subject.or_else(|| self.lock().get(name).cloned())
+    }
+
     /// Lets one more wait, or refuses it at once.
     fn wait(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
@@ -237,6 +286,7 @@ impl Lanes {
             }
             Arc::strong_count(lane) > 1
         });
+        self.names().retain(|_, lane| lane.strong_count() > 0);
         steps
     }
 }
@@ -338,7 +388,7 @@ async fn work(
 }
 
 /// One failure for everybody who was in the batch.
-fn again(error: &Error) -> Error {
+pub(super) fn again(error: &Error) -> Error {
     let copy = Error::new(error.reason(), error.message().to_owned());
     match error.retry_delay() {
         Some(wait) => copy.retry_after(wait),

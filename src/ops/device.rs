@@ -96,11 +96,11 @@ impl Ops {
     /// # Errors
     /// Tenant or device not found.
     pub async fn get_device(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<DeviceView> {
-        let tenant = self.tenant(call, tenant).await?;
+        let tenant = self.known_tenant(call, tenant).await?;
         let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
         let subject = subject.ok_or_else(|| not_found(KIND))?;
         let soft_lock = self.soft_lock(&subject).await?;
-        Ok(DeviceView { tenant_id: tenant.id, subject, soft_lock })
+        Ok(DeviceView { tenant_id: tenant.id.clone(), subject, soft_lock })
     }
 
     /// Sets user name, password or both. The password is returned where it is new, or was asked for.
@@ -200,15 +200,17 @@ impl Ops {
         call: &Call,
         request: VerifyAuthentication,
     ) -> Result<Option<ResourceId>> {
-        let tenant = self.tenant(call, &request.tenant).await?;
+        let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant.uid, KIND, request.device.as_str())?;
-        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
+        let name = self.attempt_name(call, &tenant, (KIND, &request.device), request.from.as_deref());
+        self.attempts.check(&name)?;
+        let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_password(subject, secrets).await?,
             None => None,
         };
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempt(call, &tenant, (KIND, &request.device), asked, request.from.as_deref()).await?;
+        let attempt = self.attempts.begin(name, asked, &mut None).await?;
         let detail = attempt.detail();
         let same = same_password(attempt.admit(kept).as_ref(), &request.password);
         let outcome = match asked {

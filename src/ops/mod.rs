@@ -10,9 +10,11 @@ pub mod bootstrap;
 pub mod caller;
 mod data_keys;
 pub mod device;
+mod fetch;
 pub mod import;
 pub mod integration;
 mod journal;
+mod known;
 mod limit;
 mod secret;
 mod soft_lock;
@@ -20,12 +22,13 @@ pub mod tenant;
 pub mod user;
 
 use std::{
+    borrow::Borrow,
     fmt,
     sync::{Arc, OnceLock},
     time::Instant,
 };
 
-use self::{attempt::Attempts, data_keys::DataKeys, journal::Journal, limit::Limits};
+use self::{attempt::Attempts, data_keys::DataKeys, fetch::Fetch, journal::Journal, known::Known, limit::Limits};
 use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
@@ -53,6 +56,8 @@ pub struct Ops {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     data_keys: Arc<DataKeys>,
+    known: Arc<Known>,
+    fetch: Fetch,
     journal: Journal,
     attempts: Attempts,
     lockouts: Lockouts,
@@ -122,11 +127,13 @@ impl Ops {
         limits: &LimitOptions,
     ) -> Self {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
+        let known = Arc::new(Known::new(&store, &clock));
+        let fetch = Fetch::start(store.clone());
         let journal = Journal::start(store.clone());
         let lockouts = limits.lockouts();
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock), lockouts);
         let limits = Arc::new(Limits::new(limits, &clock));
-        Self { store, keyring, hasher, clock, entropy, data_keys, journal, attempts, lockouts, limits }
+        Self { store, keyring, hasher, clock, entropy, data_keys, known, fetch, journal, attempts, lockouts, limits }
     }
 
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
@@ -178,15 +185,22 @@ impl Ops {
         }
     }
 
-    /// The tenant that a request names, where the caller reaches it. To others it looks as if it were not there.
+    /// The tenant that a request names, as it is now, where the caller reaches it. To others it looks as if it were not
+    /// there.
     async fn tenant(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
+        let found = self.store.tenant(reference, &call.grant.caller().tenant_uid).await?;
+        self.reach(call, found)
+    }
+
+    /// A tenant that was found, where the caller reaches it.
+    fn reach<T: Borrow<Tenant>>(&self, call: &Call, found: Option<T>) -> Result<T> {
         let caller = call.grant.caller();
-        let tenant = self.store.tenant(reference, &caller.tenant_uid).await?;
-        let tenant = tenant.filter(|tenant| caller.reaches_all || tenant.uid == caller.tenant_uid);
-        let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
-        let _ = call.scope.set(tenant.uid.clone());
-        self.limit_tenant(&tenant.uid)?;
-        Ok(tenant)
+        let found = found.filter(|tenant| caller.reaches_all || tenant.borrow().uid == caller.tenant_uid);
+        let found = found.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
+        let uid = &found.borrow().uid;
+        let _ = call.scope.set(uid.clone());
+        self.limit_tenant(uid)?;
+        Ok(found)
     }
 
     /// Runs an act; where it fails, that is recorded as well.

@@ -24,23 +24,33 @@ impl Ops {
         &self,
         call: &Call,
         tenant: &Tenant,
-        (kind, asked): (SubjectKind, &SubjectRef),
+        asked: (SubjectKind, &SubjectRef),
         found: Option<&Subject>,
         source: Option<&str>,
     ) -> Result<Attempt> {
+        self.attempts.begin(self.attempt_name(call, tenant, asked, source), found, &mut None).await
+    }
+
+    /// Whose an attempt is as far as can be told before anything is looked up, and for good where the name is nobody's.
+    pub(super) fn attempt_name(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        (kind, asked): (SubjectKind, &SubjectRef),
+        source: Option<&str>,
+    ) -> AttemptKey {
         let form = match asked {
             SubjectRef::Id(_) => "id",
             SubjectRef::Login(_) => "login",
         };
         // Made for everybody, so that it takes the same time.
         let nobody = self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), form, asked.as_str()]);
-        let subject = found.map_or_else(|| format!("?{nobody}"), |subject| subject.uid.to_string());
         let caller = call.grant.caller();
         let source = match source.map(class) {
             Some(class) => self.keyring.attempt_mark(&["source", &class]),
             None => self.keyring.attempt_mark(&["caller", caller.tenant_uid.as_str(), &caller.id]),
         };
-        self.attempts.begin(AttemptKey { subject, source }).await
+        AttemptKey { subject: format!("?{nobody}"), source }
     }
 
     /// Settles an attempt. Where a soft lock begins or ends with it, that is recorded.

@@ -128,13 +128,13 @@ impl Ops {
     /// # Errors
     /// Tenant or user not found.
     pub async fn get_user(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<UserView> {
-        let tenant = self.tenant(call, tenant).await?;
+        let tenant = self.known_tenant(call, tenant).await?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
         let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
         let password_change_time = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.create_time);
         // How strangers fare is not for the user, whose own token may be in one's hands.
         let soft_lock = if call.grant.about(None).is_ok() { self.soft_lock(&subject).await? } else { None };
-        Ok(UserView { tenant_id: tenant.id, subject, password_change_time, soft_lock })
+        Ok(UserView { tenant_id: tenant.id.clone(), subject, password_change_time, soft_lock })
     }
 
     /// Sets a password for an administrator. It is returned where it was made here.
@@ -234,14 +234,18 @@ impl Ops {
     /// # Errors
     /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
-        let tenant = self.tenant(call, &request.tenant).await?;
+        let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
-        self.hasher.check(call.turn(&tenant))?;
-        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
+        let name = self.attempt_name(call, &tenant, (KIND, &request.user), request.from.as_deref());
+        // Refused before the database is asked, and let in no faster than can be hashed.
+        self.attempts.check(&name)?;
+        let mut promise = Some(self.hasher.promise(call.turn(&tenant))?);
+        let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(&tenant, found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
+        let attempt = self.attempts.begin(name, asked, &mut promise).await?;
         let detail = attempt.detail();
+        drop(promise);
         let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await?;
         self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);

@@ -144,6 +144,7 @@ struct Attempt {
 
 impl Command for Attempt {
     const NAME: &'static str = "attempt";
+    const BOOKKEEPING: bool = true;
     type Output = Vec<AttemptAnswer>;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Vec<AttemptAnswer>, Failure> {
@@ -322,6 +323,7 @@ struct Forget {
 
 impl Command for Forget {
     const NAME: &'static str = "forget_attempts";
+    const BOOKKEEPING: bool = true;
     type Output = u64;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {

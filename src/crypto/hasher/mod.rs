@@ -16,7 +16,7 @@ use aws_lc_rs::constant_time;
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-pub use self::foreign::TakenOver;
+pub use self::{foreign::TakenOver, pool::Promise};
 use self::{
     foreign::Stranger,
     phc::Parsed,
@@ -223,12 +223,13 @@ impl Hasher {
         Ok(if known && equal { Verdict::Match { outdated } } else { Verdict::Mismatch })
     }
 
-    /// Whether a hash would be taken in now: asked first, a flood costs no look into the database.
+    /// A place for a hash that will be asked for soon. Asked first, a flood costs no look into the database, and no more
+    /// look into it than there are places.
     ///
     /// # Errors
     /// Overloaded as above, and counted as such.
-    pub fn check(&self, turn: Turn<'_>) -> Result<()> {
-        self.0.pool.check(turn)
+    pub fn promise(&self, turn: Turn<'_>) -> Result<Promise> {
+        self.0.pool.promise(turn)
     }
 
     /// How many hashes are done at once.
