@@ -12,10 +12,10 @@ use std::{
 };
 
 use rekey::proto::{
-    CreateDeviceRequest, CreateTenantRequest, CreateUserRequest, GetUserRequest, SubjectState, Tenant, VerifyAuthenticationRequest,
-    VerifyPasswordRequest, create_device_request, create_user_request, device_service_client::DeviceServiceClient,
-    tenant_service_client::TenantServiceClient, user_service_client::UserServiceClient, verify_authentication_request,
-    verify_password_request,
+    CreateDeviceRequest, CreateTenantRequest, CreateUserRequest, GetUserRequest, SubjectState, Tenant,
+    VerifyAuthenticationRequest, VerifyPasswordRequest, create_device_request, create_user_request,
+    device_service_client::DeviceServiceClient, tenant_service_client::TenantServiceClient,
+    user_service_client::UserServiceClient, verify_authentication_request, verify_password_request,
 };
 use tempfile::TempDir;
 use tonic::{

@@ -172,11 +172,7 @@ impl Attempts {
 
 impl Reservation {
     /// The attempt, and what it was promised, unless it had to wait.
-    async fn reserve(
-        mut self,
-        lanes: Arc<Lanes>,
-        mut promise: Option<Promise>,
-    ) -> Result<(Attempt, Option<Promise>)> {
+    async fn reserve(mut self, lanes: Arc<Lanes>, mut promise: Option<Promise>) -> Result<(Attempt, Option<Promise>)> {
         let mut turn = None;
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);

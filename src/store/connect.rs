@@ -138,7 +138,9 @@ async fn postgres(options: &StoreOptions) -> Result<Store> {
 
     // The driver traces the URL it is given; so it gets none of ours, which may hold a password.
     let mut pool = pool("postgres://localhost", options.max_connections);
-    pool.test_before_acquire_if_idle_for(TRUSTED_IDLE).map_sqlx_postgres_opts(move |_| server.clone()).map_sqlx_postgres_pool_opts(quiet);
+    pool.test_before_acquire_if_idle_for(TRUSTED_IDLE)
+        .map_sqlx_postgres_opts(move |_| server.clone())
+        .map_sqlx_postgres_pool_opts(quiet);
     let pool = Database::connect(pool).await.map_err(unopened_because)?;
     Ok(Store::new(pool.clone(), pool))
 }

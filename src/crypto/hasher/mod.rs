@@ -16,12 +16,12 @@ use aws_lc_rs::constant_time;
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-pub use self::{foreign::TakenOver, pool::Promise};
 use self::{
     foreign::Stranger,
     phc::Parsed,
     pool::{Pool, Work},
 };
+pub use self::{foreign::TakenOver, pool::Promise};
 use super::argon2::{Kernel, Memory};
 use crate::{
     domain::{Entropy, Error, Password, Result, Uid},

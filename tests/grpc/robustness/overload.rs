@@ -12,8 +12,8 @@ use prost::Message as _;
 use rekey::proto::ImportUsersRequest;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt as _;
 
 use super::world::{
     TENANT, USER_PASSWORD, eventually, get_user, named, populate, retry_delay, user, verifies, verify_password,
