@@ -15,6 +15,8 @@ mod failure;
 mod fixture;
 #[path = "store/sqlite_file.rs"]
 mod sqlite_file;
+#[path = "store/together.rs"]
+mod together;
 
 /// Runs each case on SQLite and on PostgreSQL, with a database of its own.
 macro_rules! on_both_engines {
@@ -62,4 +64,7 @@ on_both_engines! {
     failure::a_row_that_cannot_be_read_is_named_without_its_content,
     failure::a_closed_store_is_unavailable,
     failure::no_value_reaches_the_log,
+    together::subjects_asked_for_together_come_with_their_own_secrets,
+    together::records_of_any_number_are_written_whole,
+    together::changes_of_who_may_call_are_counted_and_bookkeeping_is_not,
 }

@@ -2,11 +2,12 @@
 //!
 //! What comes at once is brought to the database as one transaction. A known source whose password was right keeps what
 //! it had reserved for the next one, up to a second, so that an account in heavy use writes little. Within a process no
-//! more attempts of one source at one subject run side by side than are free; the others wait for their turn.
+//! more attempts of one source at one subject's name run side by side than are free; the others wait for their turn,
+//! before anything is looked up for them.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use tokio::{
 
 use crate::{
     crypto::Promise,
-    domain::{Clock, Error, Reason, Result, Subject, lockout::Outcome},
+    domain::{Clock, Error, Reason, Result, lockout::Outcome},
     store::{AttemptAnswer, AttemptKey, AttemptStep, Lockouts, Store},
 };
 
@@ -49,12 +50,12 @@ struct Lanes {
     width: usize,
     /// For those that wait: they hold calls open, and must leave room for everybody else's.
     turns: Arc<Semaphore>,
-    by_key: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
-    /// The lanes of subjects that are in use, by what they were asked for: so a full one is known before its subject is.
-    by_name: Mutex<HashMap<AttemptKey, Weak<Lane>>>,
+    /// By what subjects are asked for, so that a full one is known before its subject is. One that is asked for by two
+    /// names has two, which take turns as those of two processes do.
+    by_name: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
 }
 
-/// The attempts of one source at one subject.
+/// The attempts of one source at one subject under one name.
 struct Lane {
     places: Arc<Semaphore>,
     spare: Mutex<Spare>,
@@ -63,6 +64,8 @@ struct Lane {
 /// What is reserved and not used.
 #[derive(Default)]
 struct Spare {
+    /// Whose it is: a name may be given to another subject.
+    key: Option<AttemptKey>,
     reserved: u32,
     /// Counts the times it was given back: what was reserved before is not kept again, so that other processes come to
     /// their turn.
@@ -72,6 +75,12 @@ struct Spare {
 enum Request {
     Step(AttemptStep, oneshot::Sender<Result<AttemptAnswer>>),
     Flush(oneshot::Sender<()>),
+}
+
+/// A place in a lane.
+pub(super) struct Place {
+    lane: Arc<Lane>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What an attempt may do.
@@ -87,8 +96,7 @@ pub(super) enum Attempt {
 pub(super) struct Reservation {
     requests: mpsc::Sender<Request>,
     key: AttemptKey,
-    lane: Arc<Lane>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
     pub(super) seen: u32,
     stranger: bool,
     epoch: u64,
@@ -102,7 +110,6 @@ impl Attempts {
         let lanes = Lanes {
             width: width.min(Semaphore::MAX_PERMITS),
             turns: Arc::new(Semaphore::new(TURNS)),
-            by_key: Mutex::default(),
             by_name: Mutex::default(),
         };
         let lanes = Arc::new(lanes);
@@ -111,46 +118,31 @@ impl Attempts {
         Self { lanes, requests }
     }
 
-    /// Refuses an attempt that would have to wait where no more may, before its subject is looked for.
-    pub(super) fn check(&self, name: &AttemptKey) -> Result<()> {
-        if self.lanes.turns.available_permits() > 0 {
-            return Ok(());
-        }
-        match self.lanes.named(name) {
-            Some(lane) if lane.places.available_permits() == 0 => Err(crowded()),
-            Some(_) | None => Ok(()),
-        }
+    /// Comes to its turn among those of its name, or is refused at once where too many wait. Before anything is looked up,
+    /// so that a crowd at one subject asks the database no more than few would.
+    pub(super) async fn enter(&self, name: &AttemptKey) -> Result<Place> {
+        let lane = self.lanes.of(name);
+        let permit = if let Ok(permit) = Arc::clone(&lane.places).try_acquire_owned() {
+            permit
+        } else {
+            let _turn = self.lanes.wait()?;
+            let permit = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
+            permit.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
+        };
+        Ok(Place { lane, _permit: permit })
     }
 
-    /// Reserves a check of this subject, or of the name that is nobody's, or says that there may be none now. Where it
-    /// has to wait for others, it gives up what it was promised: it will not come soon.
-    pub(super) async fn begin(
+    /// Reserves a check, or says that there may be none now. Where it has to wait for others, it gives up what it was
+    /// promised: it will not come soon.
+    pub(super) async fn reserve(
         &self,
-        name: AttemptKey,
-        found: Option<&Subject>,
+        place: Place,
+        key: AttemptKey,
         promise: &mut Option<Promise>,
     ) -> Result<Attempt> {
-        let (lane, key) = match found {
-            Some(subject) => {
-                let key = AttemptKey { subject: subject.uid.to_string(), source: name.source.clone() };
-                let lane = self.lanes.of(&key);
-                self.lanes.names().insert(name, Arc::downgrade(&lane));
-                (lane, key)
-            }
-            None => (self.lanes.of(&name), name),
-        };
-        let place = if let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() {
-            place
-        } else {
-            *promise = None;
-            let _turn = self.lanes.wait()?;
-            let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
-            place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
-        };
-        let (is_spare, epoch) = lane.take();
+        let (is_spare, epoch) = place.lane.take(&key);
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
-        let reservation =
-            Reservation { requests, key, lane, _place: place, seen, stranger, epoch, is_settled: !is_spare };
+        let reservation = Reservation { requests, key, place, seen, stranger, epoch, is_settled: !is_spare };
         if is_spare {
             return Ok(Attempt::Reserved(reservation));
         }
@@ -201,7 +193,7 @@ impl Reservation {
 
     pub(super) async fn settle(mut self, outcome: Outcome) -> Result<AttemptAnswer> {
         let is_right = matches!(outcome, Outcome::Right { .. });
-        if is_right && !self.stranger && self.seen == 0 && self.lane.keep(self.epoch) {
+        if is_right && !self.stranger && self.seen == 0 && self.place.lane.keep(&self.key, self.epoch) {
             self.is_settled = true;
             return Ok(AttemptAnswer::Settled);
         }
@@ -245,17 +237,7 @@ impl Attempt {
 
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptKey, Arc<Lane>>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn names(&self) -> MutexGuard<'_, HashMap<AttemptKey, Weak<Lane>>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The lane that attempts under this name are in now.
-    fn named(&self, name: &AttemptKey) -> Option<Arc<Lane>> {
-        let of_subject = self.names().get(name).and_then(Weak::upgrade);
-        of_subject.or_else(|| self.lock().get(name).cloned())
     }
 
     /// Lets one more wait, or refuses it at once.
@@ -263,26 +245,25 @@ impl Lanes {
         Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
     }
 
-    fn of(&self, key: &AttemptKey) -> Arc<Lane> {
+    fn of(&self, name: &AttemptKey) -> Arc<Lane> {
         let lane = || Arc::new(Lane { places: Arc::new(Semaphore::new(self.width)), spare: Mutex::default() });
-        Arc::clone(self.lock().entry(key.clone()).or_insert_with(lane))
+        Arc::clone(self.lock().entry(name.clone()).or_insert_with(lane))
     }
 
     /// Takes what is kept to give it back, and forgets the lanes that nobody is in.
     fn sweep(&self) -> Vec<AttemptStep> {
         let mut steps = Vec::new();
-        self.lock().retain(|key, lane| {
+        self.lock().retain(|_, lane| {
             let mut spare = lane.spare();
             spare.epoch += 1;
-            let reserved = std::mem::take(&mut spare.reserved);
+            let (key, reserved) = (spare.key.take(), std::mem::take(&mut spare.reserved));
             drop(spare);
-            if reserved > 0 {
+            if let Some(key) = key.filter(|_| reserved > 0) {
                 let outcome = Outcome::Right { seen: 0 };
-                steps.push(AttemptStep::Settle { key: key.clone(), reserved, stranger: false, outcome });
+                steps.push(AttemptStep::Settle { key, reserved, stranger: false, outcome });
             }
             Arc::strong_count(lane) > 1
         });
-        self.names().retain(|_, lane| lane.strong_count() > 0);
         steps
     }
 }
@@ -292,20 +273,20 @@ impl Lane {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something was kept, and is now the caller's; and the epoch.
-    fn take(&self) -> (bool, u64) {
+    /// Whether something was kept of this key, and is now the caller's; and the epoch.
+    fn take(&self, key: &AttemptKey) -> (bool, u64) {
         let mut spare = self.spare();
-        let taken = spare.reserved > 0;
+        let taken = spare.reserved > 0 && spare.key.as_ref() == Some(key);
         spare.reserved -= u32::from(taken);
         (taken, spare.epoch)
     }
 
     /// Keeps one for the next, unless it has been kept for long enough.
-    fn keep(&self, epoch: u64) -> bool {
+    fn keep(&self, key: &AttemptKey, epoch: u64) -> bool {
         let mut spare = self.spare();
-        let is_new = spare.epoch == epoch;
-        spare.reserved += u32::from(is_new);
-        is_new
+        let may = spare.epoch == epoch && spare.key.get_or_insert_with(|| key.clone()) == key;
+        spare.reserved += u32::from(may);
+        may
     }
 }
 

@@ -203,14 +203,14 @@ impl Ops {
         let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant.uid, KIND, request.device.as_str())?;
         let name = self.attempt_name(call, &tenant, (KIND, &request.device), request.from.as_deref());
-        self.attempts.check(&name)?;
+        let place = self.attempts.enter(&name).await?;
         let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_password(subject, secrets).await?,
             None => None,
         };
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempts.begin(name, asked, &mut None).await?;
+        let attempt = self.attempts.reserve(place, name.of(asked), &mut None).await?;
         let detail = attempt.detail();
         let same = same_password(attempt.admit(kept).as_ref(), &request.password);
         let outcome = match asked {

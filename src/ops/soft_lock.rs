@@ -28,7 +28,9 @@ impl Ops {
         found: Option<&Subject>,
         source: Option<&str>,
     ) -> Result<Attempt> {
-        self.attempts.begin(self.attempt_name(call, tenant, asked, source), found, &mut None).await
+        let name = self.attempt_name(call, tenant, asked, source);
+        let place = self.attempts.enter(&name).await?;
+        self.attempts.reserve(place, name.of(found), &mut None).await
     }
 
     /// Whose an attempt is as far as can be told before anything is looked up, and for good where the name is nobody's.

@@ -238,12 +238,12 @@ impl Ops {
         self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
         let name = self.attempt_name(call, &tenant, (KIND, &request.user), request.from.as_deref());
         // Refused before the database is asked, and let in no faster than can be hashed.
-        self.attempts.check(&name)?;
+        let place = self.attempts.enter(&name).await?;
         let mut promise = Some(self.hasher.promise(call.turn(&tenant))?);
         let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(&tenant, found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempts.begin(name, asked, &mut promise).await?;
+        let attempt = self.attempts.reserve(place, name.of(asked), &mut promise).await?;
         let detail = attempt.detail();
         drop(promise);
         let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await?;

@@ -14,7 +14,7 @@ use super::{
     transaction::Command,
 };
 use crate::domain::{
-    Error, Lockout, Result, Timestamp, Uid,
+    Error, Lockout, Result, Subject, Timestamp, Uid,
     lockout::{Decision, Outcome, Tally},
 };
 
@@ -32,6 +32,17 @@ pub struct AttemptKey {
     pub subject: String,
     /// A digest of where the attempt comes from.
     pub source: String,
+}
+
+impl AttemptKey {
+    /// The key of an attempt at this subject from the same source; of the name, where it is nobody's.
+    #[must_use]
+    pub fn of(self, subject: Option<&Subject>) -> Self {
+        match subject {
+            Some(subject) => Self { subject: subject.uid.to_string(), source: self.source },
+            None => self,
+        }
+    }
 }
 
 /// What is allowed to whom.
