@@ -4,7 +4,7 @@
 //!
 //! `cargo bench --bench timing`, about two minutes, for 2,000 of each; `-- --quick` for a few.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 #![expect(clippy::indexing_slicing, reason = "of as many classes as there are")]
