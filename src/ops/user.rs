@@ -237,7 +237,8 @@ impl Ops {
         let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
         let name = self.attempt_name(call, &tenant, (KIND, &request.user), request.from.as_deref());
-        // Refused before the database is asked, and let in no faster than can be hashed.
+        // Refused before the database is asked, and before it waits for others; let in no faster than can be hashed.
+        drop(self.hasher.promise(call.turn(&tenant))?);
         let place = self.attempts.enter(&name).await?;
         let mut promise = Some(self.hasher.promise(call.turn(&tenant))?);
         let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
