@@ -1,7 +1,8 @@
 //! A flood of password checks at twenty times what the machine can do: what others notice of it, how soon the refused are
-//! told, what it takes of memory. Then whether time tells an unknown user from a wrong password.
+//! told, what it takes of memory.
 //!
-//! `cargo bench --bench flood -- SECONDS SAMPLES`; 60 and 2,000 where absent. Server and clients share the machine.
+//! `cargo bench --bench flood`, a minute and a half; `-- --quick` for seconds. Server and clients share the machine, so
+//! that the clients' own lateness is told too: no answer can be seen sooner than who waits for it is woken.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -19,13 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekey::proto::{GetUserRequest, user_service_client::UserServiceClient};
+use rekey::proto::user_service_client::UserServiceClient;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use self::service::{Authorised, Service, argument, check_right, check_user, machine, millis, quantile};
+use self::service::{Authorised, Service, check_right, get_user, is_quick, machine, millis, quantile, tell};
 
 const MEMORY_KIB: u64 = 19_456;
+/// How often its capacity is offered.
+const TIMES: f64 = 20.0;
 /// The flood's connections.
 const CONNECTIONS: usize = 8;
 /// How often the flood's next calls are sent.
@@ -38,35 +41,42 @@ const MOST: usize = 1_500;
 type Times = Vec<Duration>;
 
 fn main() {
-    let length = Duration::from_secs(argument(0, 60));
-    let samples = usize::try_from(argument(1, 2_000)).unwrap();
+    let seconds = |full, quick| Duration::from_secs(if is_quick() { quick } else { full });
     println!("{}", machine());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let service = Arc::new(runtime.block_on(Service::start(&[])));
 
-    let capacity = runtime.block_on(capacity(&service));
-    println!("capacity, closed loop:        {capacity:>8.1} checks/s");
-    let idle = Probe::start(&service);
-    thread::sleep(length.min(Duration::from_secs(10)));
-    idle.stop().tell("idle");
-
+    let capacity = runtime.block_on(capacity(&service, seconds(5, 1)));
+    println!("capacity, closed loop: {capacity:.1} checks/s");
     let probe = Probe::start(&service);
-    let flood = runtime.block_on(flood(&service, capacity * 20.0, length));
-    probe.stop().tell("flood");
-    flood.tell(&service, capacity, length);
-    runtime.block_on(guess(&service, samples));
+    thread::sleep(seconds(10, 1));
+    let mut idle = probe.stop();
+    idle.tell("idle");
+
+    let before = service.kib("VmRSS");
+    let probe = Probe::start(&service);
+    let length = seconds(60, 3);
+    let flood = runtime.block_on(flood(&service, capacity * TIMES, length));
+    let mut during = probe.stop();
+    thread::sleep(seconds(5, 1));
+    during.tell("flood");
+    let ratio = |flood: &mut Times, idle: &mut Times| millis(quantile(flood, 990)) / millis(quantile(idle, 990));
+    println!("p99 in the flood / idle: GetUser {:.1}", ratio(&mut during.get, &mut idle.get));
+    println!("p99 in the flood / idle: health  {:.1}", ratio(&mut during.health, &mut idle.health));
+    flood.tell(capacity, length);
+    flood.tell_memory(&service, before);
 }
 
 /// Checks a second, with two in flight for each thread: one that is hashed, and one that waits.
-async fn capacity(service: &Service) -> f64 {
+async fn capacity(service: &Service, length: Duration) -> f64 {
     let channel = service.connect().await;
     let begin = Instant::now();
-    let callers = (0..thread::available_parallelism().unwrap().get() * 2).map(|_| {
+    let callers = (0..thread::available_parallelism().unwrap().get() * 2).map(|number| {
         let mut users = UserServiceClient::new(channel.clone());
         async move {
             let mut count = 0.0;
-            while begin.elapsed() < Duration::from_secs(5) {
-                match users.verify_password(check_right()).await {
+            while begin.elapsed() < length {
+                match users.verify_password(check_right(number)).await {
                     Ok(answer) => {
                         assert!(answer.into_inner().verified);
                         count += 1.0;
@@ -82,7 +92,8 @@ async fn capacity(service: &Service) -> f64 {
     counts / begin.elapsed().as_secs_f64()
 }
 
-/// Others, who ask for little: a thread with connections of its own.
+/// Others, who ask for little: a thread with a connection of its own. It also asks for a check each time, and learns as
+/// others do how soon it is refused.
 struct Probe {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Probed>,
@@ -90,9 +101,13 @@ struct Probe {
 
 #[derive(Default)]
 struct Probed {
-    refused: usize,
     get: Times,
     health: Times,
+    refused: Times,
+    checked: Times,
+    /// How much later than asked for it was woken.
+    late: Times,
+    failed: BTreeMap<String, usize>,
 }
 
 impl Probe {
@@ -102,23 +117,13 @@ impl Probe {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let channel = service.connect().await;
-                let mut users = UserServiceClient::new(channel.clone());
-                let mut health = HealthClient::new(channel);
                 let mut probed = Probed::default();
+                let channel = service.connect().await;
                 while !stopped.load(Ordering::Relaxed) {
-                    let request = GetUserRequest { tenant_id: "bench".to_owned(), user_id: "ada".to_owned() };
+                    probed.ask(channel.clone()).await;
                     let begin = Instant::now();
-                    match users.get_user(request).await {
-                        Ok(_) => probed.get.push(begin.elapsed()),
-                        Err(status) if status.code() == Code::ResourceExhausted => probed.refused += 1,
-                        Err(status) => panic!("{status}"),
-                    }
-                    let begin = Instant::now();
-                    let answer = health.check(HealthCheckRequest { service: String::new() }).await.unwrap();
-                    probed.health.push(begin.elapsed());
-                    assert_eq!(answer.into_inner().status().as_str_name(), "SERVING");
                     tokio::time::sleep(PROBE).await;
+                    probed.late.push(begin.elapsed().saturating_sub(PROBE));
                 }
                 probed
             })
@@ -133,12 +138,39 @@ impl Probe {
 }
 
 impl Probed {
-    fn tell(mut self, when: &str) {
-        println!("{when:<6} GetUser  refused {:>6}", self.refused);
-        for (what, times) in [("GetUser", &mut self.get), ("health", &mut self.health)] {
-            let [p50, p99, most] = [500, 990, 1_000].map(|part| millis(quantile(times, part)));
-            let count = times.len();
-            println!("{when:<6} {what:<8} of {count:>6}:  p50 {p50:>7.2} ms  p99 {p99:>7.2} ms  most {most:>7.2} ms");
+    async fn ask(&mut self, channel: Authorised) {
+        let mut users = UserServiceClient::new(channel.clone());
+        let begin = Instant::now();
+        match users.get_user(get_user()).await {
+            Ok(_) => self.get.push(begin.elapsed()),
+            Err(status) => *self.failed.entry(format!("GetUser {:?}", status.code())).or_default() += 1,
+        }
+        let begin = Instant::now();
+        let answer = HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await.unwrap();
+        self.health.push(begin.elapsed());
+        assert_eq!(answer.into_inner().status().as_str_name(), "SERVING");
+        let begin = Instant::now();
+        match users.verify_password(check_right(self.get.len())).await {
+            Ok(_) => self.checked.push(begin.elapsed()),
+            Err(status) if status.code() == Code::ResourceExhausted => self.refused.push(begin.elapsed()),
+            Err(status) => *self.failed.entry(format!("VerifyPassword {:?}", status.code())).or_default() += 1,
+        }
+    }
+
+    fn tell(&mut self, when: &str) {
+        let Self { get, health, refused, checked, late, failed } = self;
+        let rows = [
+            ("GetUser", get),
+            ("health", health),
+            ("VerifyPassword refused", refused),
+            ("VerifyPassword checked", checked),
+            ("(own lateness)", late),
+        ];
+        for (what, times) in rows {
+            tell(&format!("{when:<5} {what}"), times);
+        }
+        for (what, count) in failed {
+            println!("{when:<5} {what} {count:>6} times");
         }
     }
 }
@@ -173,7 +205,7 @@ async fn flood(service: &Service, rate: f64, length: Duration) -> Flood {
             offer(channel, &found, &in_flight);
         }
         if begin.elapsed() >= next_look {
-            next_look += Duration::from_secs(1);
+            next_look += Duration::from_millis(500);
             found.lock().unwrap().rss_kib.push(service.kib("VmRSS"));
         }
     }
@@ -184,7 +216,11 @@ async fn flood(service: &Service, rate: f64, length: Duration) -> Flood {
 }
 
 fn offer(channel: Authorised, found: &Arc<Mutex<Flood>>, in_flight: &Arc<AtomicUsize>) {
-    found.lock().unwrap().offered += 1;
+    let number = {
+        let mut found = found.lock().unwrap();
+        found.offered += 1;
+        found.offered
+    };
     if in_flight.fetch_add(1, Ordering::Relaxed) >= MOST {
         in_flight.fetch_sub(1, Ordering::Relaxed);
         found.lock().unwrap().not_sent += 1;
@@ -193,7 +229,7 @@ fn offer(channel: Authorised, found: &Arc<Mutex<Flood>>, in_flight: &Arc<AtomicU
     let (found, in_flight) = (Arc::clone(found), Arc::clone(in_flight));
     tokio::spawn(async move {
         let begin = Instant::now();
-        let answer = UserServiceClient::new(channel).verify_password(check_right()).await;
+        let answer = UserServiceClient::new(channel).verify_password(check_right(number)).await;
         let time = begin.elapsed();
         let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
         let mut found = found.lock().unwrap();
@@ -206,77 +242,31 @@ fn offer(channel: Authorised, found: &Arc<Mutex<Flood>>, in_flight: &Arc<AtomicU
 }
 
 impl Flood {
-    fn tell(mut self, service: &Service, capacity: f64, length: Duration) {
+    fn tell(&self, capacity: f64, length: Duration) {
         let per_second = |count: usize| f64::from(u32::try_from(count).unwrap()) / length.as_secs_f64();
         let offered = per_second(self.offered);
         println!("offered {offered:.0}/s, {:.1} times the capacity; {} not sent", offered / capacity, self.not_sent);
         for (code, count) in &self.by_code {
             println!("  {code:<18} {count:>8}  {:>8.1}/s", per_second(*count));
         }
-        let [p50, p99] = [500, 990].map(|part| millis(quantile(&mut self.refused, part)));
-        println!("refused: p50 {p50:.2} ms, p99 {p99:.2} ms");
+        let good = per_second(self.by_code.get("Ok").copied().unwrap_or_default());
+        println!("  done / capacity    {:>8.3}", good / capacity);
+        tell("flood's own refused", &mut self.refused.clone());
+    }
+
+    fn tell_memory(&self, service: &Service, before: u64) {
         let threads = u64::try_from(thread::available_parallelism().unwrap().get()).unwrap();
         let bound = threads * MEMORY_KIB + 64 * 1_024;
-        let third = self.rss_kib.len() / 3;
+        let (early, late) = self.rss_kib.split_at(self.rss_kib.len() / 3);
         let mean = |part: &[u64]| part.iter().sum::<u64>() / u64::try_from(part.len().max(1)).unwrap();
-        let (early, late) = self.rss_kib.split_at(third);
         println!(
-            "memory: at most {} MiB of {} MiB (threads x m + 64 MiB); first third {} MiB, rest {} MiB on average",
+            "memory in MiB: before {}, at most {} of {} (threads x m + 64), after {}; first third {}, rest {} on average",
+            before / 1_024,
             service.kib("VmHWM") / 1_024,
             bound / 1_024,
+            service.kib("VmRSS") / 1_024,
             mean(early) / 1_024,
             mean(late) / 1_024,
         );
     }
-}
-
-/// Unknown users and wrong passwords by turns, on an idle server.
-async fn guess(service: &Service, samples: usize) {
-    let mut users = UserServiceClient::new(service.connect().await);
-    let mut times: [Times; 2] = Default::default();
-    for number in 0..samples * 2 {
-        let which = number % 2;
-        let request = match which {
-            0 => check_user("bob@example.org", service::PASSWORD),
-            _ => check_user("ada@example.org", "another phrase of similar size!!"),
-        };
-        let begin = Instant::now();
-        let answer = users.verify_password(request).await;
-        let time = begin.elapsed();
-        match answer {
-            Ok(answer) => assert!(!answer.into_inner().verified),
-            // As above; not a sample.
-            Err(status) => {
-                assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-                continue;
-            }
-        }
-        times.get_mut(which).unwrap().push(time);
-    }
-    let (z, p) = mann_whitney(&times);
-    let [unknown, wrong] = times.each_mut().map(|times| millis(quantile(times, 500)));
-    let apart = (unknown / wrong - 1.0) * 100.0;
-    println!("unknown user {unknown:.3} ms, wrong password {wrong:.3} ms (medians of {samples}): {apart:+.2} %");
-    println!("rank test (Mann-Whitney): z = {z:+.2}, p = {p:.3}; told apart where p < 0.01");
-}
-
-/// The standardised rank sum of the first against the second, and how likely one as large is by chance (normal
-/// approximation; times of nanoseconds hardly tie).
-fn mann_whitney([first, second]: &[Times; 2]) -> (f64, f64) {
-    let mut all: Vec<_> =
-        first.iter().map(|time| (time, true)).chain(second.iter().map(|time| (time, false))).collect();
-    all.sort_unstable();
-    let ranks: f64 = (1..).zip(&all).map(|(rank, (_, of_first))| if *of_first { f64::from(rank) } else { 0.0 }).sum();
-    let [n, m] = [first, second].map(|times| f64::from(u32::try_from(times.len()).unwrap()));
-    let mean = n * (n + m + 1.0) / 2.0;
-    let deviation = (n * m * (n + m + 1.0) / 12.0).sqrt();
-    let z = (ranks - mean) / deviation;
-    (z, erfc(z.abs() / std::f64::consts::SQRT_2))
-}
-
-/// The complementary error function (Abramowitz and Stegun 7.1.26, within 1.5e-7).
-fn erfc(x: f64) -> f64 {
-    let t = 1.0 / (1.0 + 0.327_591_1 * x);
-    let polynomial = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
-    polynomial.iter().fold(0.0, |sum, factor| (sum + factor) * t) * (-x * x).exp()
 }

@@ -1,7 +1,8 @@
 //! What stands around the work: `VerifyPassword` over gRPC against the bare `argon2` function on as many threads, and
 //! `VerifyAuthentication` against a bare tonic server that answers messages of the same sizes. Side by side in one run.
 //!
-//! `cargo bench --bench verify`. The ratios count; the rates say more about the machine than about us.
+//! `cargo bench --bench verify`, two and a half minutes; `-- --quick` for seconds. The ratios count; the rates say more
+//! about the machine than about us.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -11,6 +12,7 @@
 mod service;
 
 use std::{
+    cell::{Cell, RefCell},
     convert::Infallible,
     env,
     net::SocketAddr,
@@ -34,12 +36,15 @@ use tonic::{
     transport::Server,
 };
 
-use self::service::{Authorised, Service, check_device, check_right, machine};
+use rekey::crypto::argon2::{Kernel, Memory};
+
+use self::service::{Authorised, Service, check_device, check_right, is_quick, machine, tell};
 
 const MEMORY_KIB: u32 = 19_456;
 const ITERATIONS: u32 = 2;
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_secs(3);
+/// Rounds, and the length of each kind's part in one.
+const FULL: (usize, Duration) = (7, Duration::from_secs(3));
+const QUICK: (usize, Duration) = (2, Duration::from_millis(500));
 /// Calls in flight, over this many connections.
 const DEVICE_CALLS: usize = 32;
 const CONNECTIONS: usize = 2;
@@ -49,52 +54,62 @@ fn main() {
         return echo(port.parse().unwrap());
     }
     println!("{}", machine());
-    println!("Argon2id m={MEMORY_KIB} t={ITERATIONS} p=1; medians of {ROUNDS} rounds of {} s", ROUND.as_secs());
+    let (rounds, length) = if is_quick() { QUICK } else { FULL };
+    println!("Argon2id m={MEMORY_KIB} t={ITERATIONS} p=1; medians of {rounds} rounds of {length:?}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let service = runtime.block_on(Service::start(&[("REKEY_HASHING__MAX_WAIT_MS", "5000")]));
-    runtime.block_on(passwords(&service));
-    runtime.block_on(devices(&service));
+    runtime.block_on(passwords(&service, rounds, length));
+    runtime.block_on(devices(&service, rounds, length));
 }
 
-async fn passwords(service: &Service) {
+async fn passwords(service: &Service, rounds: usize, length: Duration) {
     let threads = thread::available_parallelism().unwrap().get();
     let channels = connections(service, None).await;
-    let mut rows = Vec::new();
-    for _ in 0..ROUNDS {
-        let calls = rate(&channels, threads * 4, async |channel: Authorised| {
-            let answer = UserServiceClient::new(channel).verify_password(check_right()).await.unwrap();
+    let (mut rows, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let call = async |channel: Authorised, number: usize| {
+            let answer = UserServiceClient::new(channel).verify_password(check_right(number)).await.unwrap();
             assert!(answer.into_inner().verified);
-        })
-        .await;
-        let reused = tokio::task::block_in_place(|| bare(threads, false));
-        let fresh = tokio::task::block_in_place(|| bare(threads, true));
-        rows.push([calls, reused, fresh]);
+        };
+        let calls = rate(&channels, threads * 4, length, &mut times, call).await;
+        let bare = |hash: fn(&mut [Block], &mut [u8]), fresh| {
+            tokio::task::block_in_place(|| bare(threads, length, fresh, hash))
+        };
+        rows.push([calls, bare(by_crate, false), bare(by_crate, true), bare(by_kernel, false)]);
     }
     let column = |which: usize| median(rows.iter().map(|row| row[which]));
-    println!("VerifyPassword over gRPC:                 {:>8.1}/s", column(0));
+    let ratio = |which: usize| median(rows.iter().map(|row| row[0] / row[which]));
+    println!("VerifyPassword over gRPC, {} in flight:     {:>8.1}/s", threads * 4, column(0));
     println!("bare argon2 crate, memory reused:         {:>8.1}/s", column(1));
     println!("bare argon2 crate, new memory each time:  {:>8.1}/s", column(2));
-    println!("  VerifyPassword / bare, memory reused:   {:>8.3}", median(rows.iter().map(|row| row[0] / row[1])));
-    println!("  VerifyPassword / bare, new memory:      {:>8.3}", median(rows.iter().map(|row| row[0] / row[2])));
+    println!("bare kernel, memory reused:               {:>8.1}/s  ({:?})", column(3), Kernel::fastest());
+    println!("  VerifyPassword / crate, memory reused:  {:>8.3}", ratio(1));
+    println!("  VerifyPassword / crate, new memory:     {:>8.3}", ratio(2));
+    println!("  VerifyPassword / kernel:                {:>8.3}", ratio(3));
+    tell("VerifyPassword", &mut times);
 }
 
-async fn devices(service: &Service) {
+async fn devices(service: &Service, rounds: usize, length: Duration) {
     let port = service::free_port();
     let mut server = Command::new(env::current_exe().unwrap()).args(["--echo", &port.to_string()]).spawn().unwrap();
     let (ours, echo) = (connections(service, None).await, connections(service, Some(port)).await);
-    let call = async |channel: Authorised| {
-        let answer = DeviceServiceClient::new(channel).verify_authentication(check_device()).await.unwrap();
+    let call = async |channel: Authorised, number: usize| {
+        let answer = DeviceServiceClient::new(channel).verify_authentication(check_device(number)).await.unwrap();
         assert!(answer.into_inner().verified);
     };
-    let mut rows = Vec::new();
-    for _ in 0..ROUNDS {
-        rows.push([rate(&ours, DEVICE_CALLS, call).await, rate(&echo, DEVICE_CALLS, call).await]);
+    let (mut rows, mut times) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let [of_ours, of_echo] = &mut times;
+    for _ in 0..rounds {
+        let us = rate(&ours, DEVICE_CALLS, length, of_ours, call).await;
+        rows.push([us, rate(&echo, DEVICE_CALLS, length, of_echo, call).await]);
     }
     server.kill().unwrap();
     server.wait().unwrap();
     println!("VerifyAuthentication, {DEVICE_CALLS} in flight:       {:>8.0}/s", median(rows.iter().map(|row| row[0])));
     println!("bare tonic echo, same messages:           {:>8.0}/s", median(rows.iter().map(|row| row[1])));
     println!("  VerifyAuthentication / echo:            {:>8.3}", median(rows.iter().map(|row| row[0] / row[1])));
+    tell("VerifyAuthentication", of_ours);
+    tell("echo", of_echo);
 }
 
 async fn connections(service: &Service, port: Option<u16>) -> Vec<Authorised> {
@@ -108,34 +123,44 @@ async fn connections(service: &Service, port: Option<u16>) -> Vec<Authorised> {
     channels
 }
 
-/// Calls a second, with so many in flight all the time.
-async fn rate(channels: &[Authorised], in_flight: usize, call: impl AsyncFn(Authorised)) -> f64 {
+/// Calls a second, with so many in flight all the time, each about another subject than the one before.
+async fn rate(
+    channels: &[Authorised],
+    in_flight: usize,
+    length: Duration,
+    times: &mut Vec<Duration>,
+    call: impl AsyncFn(Authorised, usize),
+) -> f64 {
     let begin = Instant::now();
+    let (next, seen) = (Cell::new(0), RefCell::new(Vec::new()));
     let callers = (0..in_flight).map(async |number| {
-        let mut count = 0.0;
-        while begin.elapsed() < ROUND {
-            call(channels[number % channels.len()].clone()).await;
-            count += 1.0;
+        while begin.elapsed() < length {
+            let sent = Instant::now();
+            call(channels[number % channels.len()].clone(), next.replace(next.get() + 1)).await;
+            seen.borrow_mut().push(sent.elapsed());
         }
-        count
     });
-    let counts: f64 = futures_util::future::join_all(callers).await.into_iter().sum();
-    counts / begin.elapsed().as_secs_f64()
+    futures_util::future::join_all(callers).await;
+    let seen = seen.into_inner();
+    let count = u32::try_from(seen.len()).unwrap();
+    times.extend(seen);
+    f64::from(count) / begin.elapsed().as_secs_f64()
 }
 
 /// Hashes a second, with nothing around them.
-fn bare(threads: usize, fresh: bool) -> f64 {
+fn bare(threads: usize, length: Duration, fresh: bool, hash: fn(&mut [Block], &mut [u8])) -> f64 {
     let begin = Instant::now();
     let count = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut blocks = memory();
-                while begin.elapsed() < ROUND {
+                let (mut reused, mut tag) = (Memory::new(MEMORY_KIB as usize).unwrap(), [0; 32]);
+                while begin.elapsed() < length {
                     if fresh {
-                        blocks = memory();
+                        hash(&mut vec![Block::new(); MEMORY_KIB as usize], &mut tag);
+                    } else {
+                        hash(&mut reused, &mut tag);
                     }
-                    hash(&mut blocks);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -145,15 +170,18 @@ fn bare(threads: usize, fresh: bool) -> f64 {
     f64::from(count) / begin.elapsed().as_secs_f64()
 }
 
-fn hash(blocks: &mut [Block]) {
-    let params = Params::new(MEMORY_KIB, ITERATIONS, 1, Some(32)).unwrap();
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let mut tag = [0; 32];
-    argon2.hash_password_into_with_memory(service::PASSWORD.as_bytes(), &[7; 16], &mut tag, blocks).unwrap();
+fn params() -> Params {
+    Params::new(MEMORY_KIB, ITERATIONS, 1, Some(32)).unwrap()
 }
 
-fn memory() -> Vec<Block> {
-    vec![Block::new(); MEMORY_KIB as usize]
+fn by_crate(blocks: &mut [Block], tag: &mut [u8]) {
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params());
+    argon2.hash_password_into_with_memory(service::PASSWORD.as_bytes(), &[7; 16], tag, blocks).unwrap();
+}
+
+fn by_kernel(blocks: &mut [Block], tag: &mut [u8]) {
+    let password = service::PASSWORD.as_bytes();
+    Kernel::fastest().hash(Algorithm::Argon2id, &params(), password, &[7; 16], tag, blocks).unwrap();
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -198,6 +226,6 @@ impl UnaryService<VerifyAuthenticationRequest> for Answer {
 
     fn call(&mut self, request: Request<VerifyAuthenticationRequest>) -> Self::Future {
         let verified = request.into_inner().password == service::DEVICE_PASSWORD;
-        std::future::ready(Ok(Response::new(VerifyAuthenticationResponse { verified, device_id: "4711".to_owned() })))
+        std::future::ready(Ok(Response::new(VerifyAuthenticationResponse { verified, device_id: "47".to_owned() })))
     }
 }

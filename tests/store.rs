@@ -23,6 +23,8 @@ mod listing;
 mod reply;
 #[path = "store/sqlite_file.rs"]
 mod sqlite_file;
+#[path = "store/together.rs"]
+mod together;
 
 /// Runs each case on SQLite and on PostgreSQL, with a database of its own.
 macro_rules! on_both_engines {
@@ -89,4 +91,7 @@ on_both_engines! {
     guessing::a_stop_is_seen_by_every_store_and_ends_with_its_record_or_a_new_password,
     guessing::of_many_at_once_no_more_are_let_in_than_are_left_before_a_stop,
     guessing::the_census_of_all_tenants_reads_its_index_alone,
+    together::subjects_asked_for_together_come_with_their_own_secrets,
+    together::records_of_any_number_are_written_whole,
+    together::changes_of_who_may_call_are_counted_and_bookkeeping_is_not,
 }

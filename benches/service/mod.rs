@@ -1,4 +1,4 @@
-//! The release binary as a process of its own, with a tenant, a user and a device, and what benchmarks ask of it.
+//! The release binary as a process of its own, with a tenant, users and devices, and what benchmarks ask of it.
 
 #![expect(dead_code, reason = "each benchmark uses a part")]
 
@@ -12,10 +12,10 @@ use std::{
 };
 
 use rekey::proto::{
-    CreateDeviceRequest, CreateTenantRequest, CreateUserRequest, Tenant, VerifyAuthenticationRequest,
-    VerifyPasswordRequest, create_device_request, create_user_request, device_service_client::DeviceServiceClient,
-    tenant_service_client::TenantServiceClient, user_service_client::UserServiceClient, verify_authentication_request,
-    verify_password_request,
+    CreateDeviceRequest, CreateTenantRequest, CreateUserRequest, GetUserRequest, SubjectState, Tenant,
+    VerifyAuthenticationRequest, VerifyPasswordRequest, create_device_request, create_user_request,
+    device_service_client::DeviceServiceClient, tenant_service_client::TenantServiceClient,
+    user_service_client::UserServiceClient, verify_authentication_request, verify_password_request,
 };
 use tempfile::TempDir;
 use tonic::{
@@ -27,7 +27,16 @@ use tonic::{
 pub(crate) const PASSWORD: &str = "a long enough phrase to guess at";
 pub(crate) const DEVICE_PASSWORD: &str = "Abcdefgh1234567!";
 pub(crate) const TENANT: &str = "bench";
-const USER: &str = "ada@example.org";
+/// So many that no limit of one subject is what is measured.
+pub(crate) const USERS: usize = 32;
+pub(crate) const DEVICES: usize = 64;
+/// One caller asks for all, which the limits do not have in mind. They are asked all the same.
+const NO_LIMITS: [(&str, &str); 4] = [
+    ("REKEY_LIMITS__CALLER_PER_SECOND", "1000000"),
+    ("REKEY_LIMITS__CALLER_BURST", "1000000"),
+    ("REKEY_LIMITS__TENANT_PER_SECOND", "1000000"),
+    ("REKEY_LIMITS__TENANT_BURST", "1000000"),
+];
 
 /// Puts the administrator's token into each request.
 #[derive(Clone)]
@@ -51,7 +60,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// With the defaults, but for these settings.
+    /// With the defaults, but for these settings and the limits of one caller.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
@@ -61,6 +70,7 @@ impl Service {
         let port = free_port();
         let child = rekey(&data)
             .args(["serve", "--log-level", "error", "--grpc-listen", &format!("127.0.0.1:{port}")])
+            .envs(NO_LIMITS)
             .envs(settings.iter().copied())
             .spawn()
             .unwrap();
@@ -74,22 +84,33 @@ impl Service {
         let mut tenants = TenantServiceClient::new(channel.clone());
         let tenant = Tenant { tenant_id: TENANT.to_owned(), ..Tenant::default() };
         tenants.create_tenant(CreateTenantRequest { tenant: Some(tenant), ..Default::default() }).await.unwrap();
+        for number in 0..USERS {
+            self.create_user(&format!("user{number}"), &user(number), SubjectState::Active).await;
+        }
+        let mut devices = DeviceServiceClient::new(channel);
+        for number in 0..DEVICES {
+            let device = CreateDeviceRequest {
+                tenant_id: TENANT.to_owned(),
+                device_id: number.to_string(),
+                user_name: format!("device{number:02}"),
+                secret_source: Some(create_device_request::SecretSource::Password(DEVICE_PASSWORD.to_owned())),
+                ..Default::default()
+            };
+            devices.create_device(device).await.unwrap();
+        }
+    }
+
+    /// Makes a user with the password that all have.
+    pub(crate) async fn create_user(&self, id: &str, username: &str, state: SubjectState) {
         let user = CreateUserRequest {
             tenant_id: TENANT.to_owned(),
-            user_id: "ada".to_owned(),
-            username: USER.to_owned(),
+            user_id: id.to_owned(),
+            username: username.to_owned(),
+            state: state.into(),
             secret_source: Some(create_user_request::SecretSource::Password(PASSWORD.to_owned())),
             ..CreateUserRequest::default()
         };
-        UserServiceClient::new(channel.clone()).create_user(user).await.unwrap();
-        let device = CreateDeviceRequest {
-            tenant_id: TENANT.to_owned(),
-            device_id: "4711".to_owned(),
-            user_name: "device01".to_owned(),
-            secret_source: Some(create_device_request::SecretSource::Password(DEVICE_PASSWORD.to_owned())),
-            ..Default::default()
-        };
-        DeviceServiceClient::new(channel).create_device(device).await.unwrap();
+        UserServiceClient::new(self.connect().await).create_user(user).await.unwrap();
     }
 
     /// A new connection.
@@ -153,16 +174,27 @@ pub(crate) fn check_user(username: &str, password: &str) -> VerifyPasswordReques
     }
 }
 
-/// The right password of the user there is.
-pub(crate) fn check_right() -> VerifyPasswordRequest {
-    check_user(USER, PASSWORD)
+/// The name of one of the users.
+pub(crate) fn user(number: usize) -> String {
+    format!("user{:02}@example.org", number % USERS)
 }
 
-pub(crate) fn check_device() -> VerifyAuthenticationRequest {
+/// The first of the users.
+pub(crate) fn get_user() -> GetUserRequest {
+    GetUserRequest { tenant_id: TENANT.to_owned(), user_id: "user0".to_owned() }
+}
+
+/// The right password of one of the users.
+pub(crate) fn check_right(number: usize) -> VerifyPasswordRequest {
+    check_user(&user(number), PASSWORD)
+}
+
+/// The right password of one of the devices.
+pub(crate) fn check_device(number: usize) -> VerifyAuthenticationRequest {
     VerifyAuthenticationRequest {
         source: String::new(),
         tenant_id: TENANT.to_owned(),
-        subject: Some(verify_authentication_request::Subject::DeviceId("4711".to_owned())),
+        subject: Some(verify_authentication_request::Subject::DeviceId((number % DEVICES).to_string())),
         password: DEVICE_PASSWORD.to_owned(),
     }
 }
@@ -176,10 +208,9 @@ pub(crate) fn machine() -> String {
     format!("{}, {threads} threads, load before the run {}", model.trim_start_matches(['\t', ':', ' ']), load.trim())
 }
 
-/// The numbers after the benchmark's name: `cargo bench --bench flood -- 10 200`.
-pub(crate) fn argument(place: usize, default: u64) -> u64 {
-    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    numbers.get(place).copied().unwrap_or(default)
+/// Whether a run of seconds is asked for, which tells only whether it runs: `cargo bench --bench flood -- --quick`.
+pub(crate) fn is_quick() -> bool {
+    std::env::args().any(|argument| argument == "--quick")
 }
 
 pub(crate) fn millis(time: Duration) -> f64 {
@@ -191,4 +222,10 @@ pub(crate) fn quantile(times: &mut [Duration], of_thousand: usize) -> Duration {
     times.sort_unstable();
     let place = (times.len() * of_thousand / 1_000).min(times.len().saturating_sub(1));
     times.get(place).copied().unwrap_or_default()
+}
+
+/// How many there are, and p50, p99 and the longest.
+pub(crate) fn tell(what: &str, times: &mut [Duration]) {
+    let [p50, p99, most] = [500, 990, 1_000].map(|part| millis(quantile(times, part)));
+    println!("{what:<28} {:>7}:  p50 {p50:>8.3} ms  p99 {p99:>8.3} ms  most {most:>8.3} ms", times.len());
 }

@@ -1,5 +1,5 @@
-//! What every call passes before its handler: a request id, a place among the running calls, a caller, its rate, a
-//! permission.
+//! What every call passes before its handler: a request id, a bound on its time, a place among the running calls, a
+//! caller, its rate, a permission.
 //!
 //! `UNAUTHENTICATED` comes before `PERMISSION_DENIED`, and both before anybody looks at the message.
 
@@ -35,15 +35,18 @@ pub struct GateLayer {
     ops: Ops,
     calls: Calls,
     places: Arc<Places>,
+    timeout: Duration,
 }
 
 impl GateLayer {
-    /// A gate that lets so many calls be worked on at once, and half as many of one method, and counts them all.
+    /// A gate that lets so many calls be worked on at once, and half as many of one method, each for so long, and counts
+    /// them all.
     #[must_use]
-    pub fn new(ops: Ops, calls: Calls, places: usize) -> Self {
+    pub fn new(ops: Ops, calls: Calls, places: usize, timeout: Duration) -> Self {
         let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
         let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
-        Self { ops, calls, places: Arc::new(Places { all: Arc::new(Semaphore::new(places)), by_method }) }
+        let places = Arc::new(Places { all: Arc::new(Semaphore::new(places)), by_method });
+        Self { ops, calls, places, timeout }
     }
 }
 
@@ -65,7 +68,8 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { ops: self.ops.clone(), calls: self.calls.clone(), places: Arc::clone(&self.places), inner }
+        let Self { ops, calls, places, timeout } = self.clone();
+        Gate { ops, calls, places, timeout, inner }
     }
 }
 
@@ -75,6 +79,7 @@ pub struct Gate<S> {
     ops: Ops,
     calls: Calls,
     places: Arc<Places>,
+    timeout: Duration,
     inner: S,
 }
 
@@ -107,7 +112,8 @@ where
         let request_id = request_id(request.headers());
         let span = tracing::info_span!("call", method = %rule.action, request_id);
         let running = self.calls.begin(&rule.action);
-        let (ops, places) = (self.ops.clone(), Arc::clone(&self.places));
+        let (ops, places, timeout) = (self.ops.clone(), Arc::clone(&self.places), self.timeout);
+        let id = request_id.clone();
         let call = async move {
             let Some(_places) = places.take(&rule.action) else {
                 let busy = Error::new(Reason::Overloaded, "the server is busy");
@@ -126,11 +132,27 @@ where
             }
         };
         let counted = async move {
-            let answer = call.await;
+            let answer = within(timeout, &id, call).await;
             running.end(answer.as_ref().map_or("UNKNOWN", code_name));
             answer
         };
         Box::pin(counted.instrument(span))
+    }
+}
+
+/// An answer in this time, of a stream its beginning; or else that it took too long. tonic's own bound has neither code
+/// nor details for that.
+async fn within<E>(
+    timeout: Duration,
+    request_id: &str,
+    call: impl Future<Output = Result<Response<Body>, E>>,
+) -> Result<Response<Body>, E> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => {
+            let message = "the call took longer than the server lets one take; a change may have happened or not";
+            Ok(refusal(error::status(&Error::new(Reason::TookTooLong, message), request_id)))
+        }
     }
 }
 
@@ -214,7 +236,28 @@ fn code_name(answer: &Response<Body>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt as _;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_told_so_under_its_request_id() {
+        let within = async |call: Duration| {
+            let call = async move {
+                tokio::time::sleep(call).await;
+                Ok::<_, Infallible>(Response::new(Body::empty()))
+            };
+            let Ok(answer) = within(Duration::from_secs(10), "r1", call).await;
+            answer
+        };
+        assert_eq!(code_name(&within(Duration::from_secs(9)).await), "OK");
+        let answer = within(Duration::from_secs(11)).await;
+        assert_eq!(code_name(&answer), "DEADLINE_EXCEEDED");
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "TOOK_TOO_LONG");
+        assert_eq!(details.request_info().unwrap().request_id, "r1");
+    }
 
     #[test]
     fn a_deadline_is_read_as_the_protocol_writes_it() {

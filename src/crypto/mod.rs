@@ -16,6 +16,6 @@ pub mod token;
 pub use entropy::SystemEntropy;
 pub use envelope::{DataKey, Place, ReplyPlace};
 pub use foreign::ForeignBounds;
-pub use hasher::{Hasher, HasherOptions, Load, TakenOver, Turn, Verdict, Verifier};
+pub use hasher::{Hasher, HasherOptions, Load, Promise, TakenOver, Turn, Verdict, Verifier};
 pub use keyring::{Keyring, KeyringError};
 pub use sealed::same_password;

@@ -55,7 +55,7 @@ pub struct Alias {
 }
 
 /// How a request names a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TenantRef {
     /// By its id.
     Id(ResourceId),

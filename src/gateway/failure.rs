@@ -146,7 +146,7 @@ impl From<Status> for Failure {
 /// A status without a reason is not the service's own: the transport made it, and its message is about our network.
 fn unexplained(code: Code) -> Failure {
     match code {
-        // tonic's client has `CANCELLED` for a deadline that it watched itself.
+        // tonic has `CANCELLED` for a deadline that a client set.
         Code::Cancelled | Code::DeadlineExceeded => Failure::too_late(),
         Code::Unavailable | Code::Unknown => {
             let message = "the service cannot be reached; try again";

@@ -2,7 +2,8 @@
 //!
 //! What comes at once is brought to the database as one transaction. A known source whose password was right keeps what
 //! it had reserved for the next one, up to a second, so that an account in heavy use writes little. Within a process no
-//! more attempts of one source at one subject run side by side than are free; the others wait for their turn.
+//! more attempts of one source at one subject's name run side by side than are free; the others wait for their turn,
+//! before anything is looked up for them.
 
 use std::{
     collections::HashMap,
@@ -17,6 +18,7 @@ use tokio::{
 
 use super::limit::Taken;
 use crate::{
+    crypto::Promise,
     domain::{Clock, Error, Lockouts, Reason, Result, lockout::Outcome},
     store::{AttemptAnswer, AttemptKey, AttemptStep, Store},
 };
@@ -47,10 +49,12 @@ pub(super) struct Attempts {
 struct Lanes {
     /// For those that wait: they hold calls open, and must leave room for everybody else's.
     turns: Arc<Semaphore>,
-    by_key: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
+    /// By what subjects are asked for, so that a full one is known before its subject is. One that is asked for by two
+    /// names has two, which take turns as those of two processes do.
+    by_name: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
 }
 
-/// The attempts of one source at one subject.
+/// The attempts of one source at one subject under one name.
 struct Lane {
     /// The rules it was made by: they hold while somebody is in it.
     lockouts: Lockouts,
@@ -62,6 +66,8 @@ struct Lane {
 /// What is reserved and not used.
 #[derive(Default)]
 struct Spare {
+    /// Whose it is: a name may be given to another subject.
+    key: Option<AttemptKey>,
     reserved: u32,
     /// Counts the times it was given back: what was reserved before is not kept again, so that other processes come to
     /// their turn.
@@ -71,6 +77,15 @@ struct Spare {
 enum Request {
     Step(AttemptStep, oneshot::Sender<Result<AttemptAnswer>>),
     Flush(oneshot::Sender<()>),
+}
+
+/// A place in a lane.
+pub(super) struct Place {
+    lane: Arc<Lane>,
+    lockouts: Lockouts,
+    /// What it takes of what its source may fail in all, where that is bounded.
+    budget: Option<Taken>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What an attempt may do.
@@ -88,11 +103,7 @@ pub(super) enum Attempt {
 pub(super) struct Reservation {
     requests: mpsc::Sender<Request>,
     pub(super) key: AttemptKey,
-    lockouts: Lockouts,
-    lane: Arc<Lane>,
-    _place: OwnedSemaphorePermit,
-    /// What it takes of what its source may fail in all, where that is bounded.
-    pub(super) budget: Option<Taken>,
+    place: Place,
     pub(super) seen: u32,
     pub(super) stranger: bool,
     epoch: u64,
@@ -102,32 +113,45 @@ pub(super) struct Reservation {
 
 impl Attempts {
     pub(super) fn start(store: Store, clock: Arc<dyn Clock>) -> Self {
-        let lanes = Arc::new(Lanes { turns: Arc::new(Semaphore::new(TURNS)), by_key: Mutex::default() });
+        let lanes = Arc::new(Lanes { turns: Arc::new(Semaphore::new(TURNS)), by_name: Mutex::default() });
         let (requests, receiver) = mpsc::channel(WAITING);
         tokio::spawn(work(store, clock, Arc::clone(&lanes), receiver));
         Self { lanes, requests }
     }
 
-    /// Reserves a check, or says that there may be none now.
-    pub(super) async fn begin(&self, key: AttemptKey, lockouts: Lockouts, budget: Option<Taken>) -> Result<Attempt> {
-        let lane = self.lanes.of(&key, lockouts);
-        let place = if let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() {
-            place
+    /// Comes to its turn among those of its name, or is refused at once where too many wait. Before anything is looked up,
+    /// so that a crowd at one subject asks the database no more than few would.
+    pub(super) async fn enter(&self, name: &AttemptKey, lockouts: Lockouts, budget: Option<Taken>) -> Result<Place> {
+        let lane = self.lanes.of(name, lockouts);
+        let permit = if let Ok(permit) = Arc::clone(&lane.places).try_acquire_owned() {
+            permit
         } else {
             let _turn = self.lanes.wait()?;
-            let place = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
-            place.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
+            let permit = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
+            permit.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
         };
-        let (is_spare, epoch) = lane.take();
+        Ok(Place { lane, lockouts, budget, _permit: permit })
+    }
+
+    /// Reserves a check, or says that there may be none now. Where it has to wait for others, it gives up what it was
+    /// promised: it will not come soon.
+    pub(super) async fn reserve(
+        &self,
+        place: Place,
+        key: AttemptKey,
+        promise: &mut Option<Promise>,
+    ) -> Result<Attempt> {
+        let (is_spare, epoch) = place.lane.take(&key);
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
-        let is_settled = !is_spare;
-        let reservation =
-            Reservation { requests, key, lockouts, lane, _place: place, budget, seen, stranger, epoch, is_settled };
+        let reservation = Reservation { requests, key, place, seen, stranger, epoch, is_settled: !is_spare };
         if is_spare {
             return Ok(Attempt::Reserved(reservation));
         }
         // In a task of its own: where the client goes away meanwhile, what was reserved is given back by its drop.
-        tokio::spawn(reservation.reserve(Arc::clone(&self.lanes))).await.map_err(Error::internal)?
+        let reserved = tokio::spawn(reservation.reserve(Arc::clone(&self.lanes), promise.take()));
+        let (attempt, kept) = reserved.await.map_err(Error::internal)??;
+        *promise = kept;
+        Ok(attempt)
     }
 
     /// Returns when everything that was kept is given back.
@@ -140,20 +164,22 @@ impl Attempts {
 }
 
 impl Reservation {
-    async fn reserve(mut self, lanes: Arc<Lanes>) -> Result<Attempt> {
+    /// The attempt, and what it was promised, unless it had to wait.
+    async fn reserve(mut self, lanes: Arc<Lanes>, mut promise: Option<Promise>) -> Result<(Attempt, Option<Promise>)> {
         let mut turn = None;
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);
         while paused < PATIENCE {
-            let step = AttemptStep::Reserve { key: self.key.clone(), lockouts: self.lockouts };
+            let step = AttemptStep::Reserve { key: self.key.clone(), lockouts: self.place.lockouts };
             match send(requests.reserve().await.map_err(Error::internal)?, step).await? {
                 AttemptAnswer::Reserved { seen, stranger } => {
                     (self.seen, self.stranger, self.is_settled) = (seen, stranger, false);
-                    return Ok(Attempt::Reserved(self));
+                    return Ok((Attempt::Reserved(self), promise));
                 }
-                AttemptAnswer::Blocked(_until) => return Ok(self.refused(Attempt::Blocked)),
-                AttemptAnswer::Stopped => return Ok(self.refused(Attempt::Stopped)),
+                AttemptAnswer::Blocked(_until) => return Ok((self.refused(Attempt::Blocked), promise)),
+                AttemptAnswer::Stopped => return Ok((self.refused(Attempt::Stopped), promise)),
                 AttemptAnswer::Busy => {
+                    promise = None;
                     turn = Some(turn.map_or_else(|| lanes.wait(), Ok)?);
                     tokio::time::sleep(pause).await;
                 }
@@ -168,7 +194,7 @@ impl Reservation {
     }
 
     fn spend(&mut self) {
-        if let Some(taken) = self.budget.take() {
+        if let Some(taken) = self.place.budget.take() {
             taken.spend();
         }
     }
@@ -184,7 +210,7 @@ impl Reservation {
         if matches!(outcome, Outcome::Wrong) {
             self.spend();
         }
-        if is_right && !self.stranger && self.seen == 0 && self.lane.keep(self.epoch) {
+        if is_right && !self.stranger && self.seen == 0 && self.place.lane.keep(&self.key, self.epoch) {
             self.is_settled = true;
             return Ok(AttemptAnswer::Settled);
         }
@@ -197,7 +223,7 @@ impl Reservation {
     }
 
     fn step(&self, outcome: Outcome) -> AttemptStep {
-        let (key, lockouts) = (self.key.clone(), self.lockouts);
+        let (key, lockouts) = (self.key.clone(), self.place.lockouts);
         AttemptStep::Settle { key, reserved: 1, stranger: self.stranger, outcome, lockouts }
     }
 }
@@ -230,7 +256,7 @@ impl Attempt {
 
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptKey, Arc<Lane>>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets one more wait, or refuses it at once.
@@ -238,26 +264,26 @@ impl Lanes {
         Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
     }
 
-    fn of(&self, key: &AttemptKey, lockouts: Lockouts) -> Arc<Lane> {
+    fn of(&self, name: &AttemptKey, lockouts: Lockouts) -> Arc<Lane> {
         let lane = || {
             let width = usize::try_from(lockouts.source.free).unwrap_or(Semaphore::MAX_PERMITS);
             let places = Arc::new(Semaphore::new(width.clamp(1, Semaphore::MAX_PERMITS)));
             Arc::new(Lane { lockouts, places, spare: Mutex::default() })
         };
-        Arc::clone(self.lock().entry(key.clone()).or_insert_with(lane))
+        Arc::clone(self.lock().entry(name.clone()).or_insert_with(lane))
     }
 
     /// Takes what is kept to give it back, and forgets the lanes that nobody is in.
     fn sweep(&self) -> Vec<AttemptStep> {
         let mut steps = Vec::new();
-        self.lock().retain(|key, lane| {
+        self.lock().retain(|_, lane| {
             let mut spare = lane.spare();
             spare.epoch += 1;
-            let reserved = std::mem::take(&mut spare.reserved);
+            let (key, reserved) = (spare.key.take(), std::mem::take(&mut spare.reserved));
             drop(spare);
-            if reserved > 0 {
+            if let Some(key) = key.filter(|_| reserved > 0) {
                 let (outcome, lockouts) = (Outcome::Right { seen: 0 }, lane.lockouts);
-                steps.push(AttemptStep::Settle { key: key.clone(), reserved, stranger: false, outcome, lockouts });
+                steps.push(AttemptStep::Settle { key, reserved, stranger: false, outcome, lockouts });
             }
             Arc::strong_count(lane) > 1
         });
@@ -270,20 +296,20 @@ impl Lane {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something was kept, and is now the caller's; and the epoch.
-    fn take(&self) -> (bool, u64) {
+    /// Whether something was kept of this key, and is now the caller's; and the epoch.
+    fn take(&self, key: &AttemptKey) -> (bool, u64) {
         let mut spare = self.spare();
-        let taken = spare.reserved > 0;
+        let taken = spare.reserved > 0 && spare.key.as_ref() == Some(key);
         spare.reserved -= u32::from(taken);
         (taken, spare.epoch)
     }
 
     /// Keeps one for the next, unless it has been kept for long enough.
-    fn keep(&self, epoch: u64) -> bool {
+    fn keep(&self, key: &AttemptKey, epoch: u64) -> bool {
         let mut spare = self.spare();
-        let is_new = spare.epoch == epoch;
-        spare.reserved += u32::from(is_new);
-        is_new
+        let may = spare.epoch == epoch && spare.key.get_or_insert_with(|| key.clone()) == key;
+        spare.reserved += u32::from(may);
+        may
     }
 }
 
@@ -356,7 +382,7 @@ async fn work(store: Store, clock: Arc<dyn Clock>, lanes: Arc<Lanes>, mut reques
 }
 
 /// One failure for everybody who was in the batch.
-fn again(error: &Error) -> Error {
+pub(super) fn again(error: &Error) -> Error {
     let copy = Error::new(error.reason(), error.message().to_owned());
     match error.retry_delay() {
         Some(wait) => copy.retry_after(wait),

@@ -74,13 +74,12 @@ impl Ops {
             None => self.keyring.given_token_ids(token.as_bytes()),
         };
         for id in ids {
-            let slot = Slot::ApiToken(id);
-            let found = self.store.credential(&slot.to_stored()).await?;
+            let found = self.known_credential(&Slot::ApiToken(id)).await?;
             let Some(found) = found.filter(|found| found.secret.stage != Stage::Revoked) else { continue };
             if !self.keyring.digest_matches(&found.secret.key_id, token.as_bytes(), &found.secret.payload) {
                 continue;
             }
-            return self.caller_of(found, ProofKind::ApiToken, || {
+            return self.caller_of(Arc::unwrap_or_clone(found), ProofKind::ApiToken, || {
                 Error::new(Reason::CredentialExpired, "the token has expired")
             });
         }
@@ -88,7 +87,7 @@ impl Ops {
     }
 
     async fn trusting(&self, issuer: &str) -> Result<Vec<(Tenant, JwtIssuer)>> {
-        let tenants = self.store.tenants_of_issuer(issuer).await?;
+        let tenants = self.known_issuer(issuer).await?.map(Arc::unwrap_or_clone).unwrap_or_default();
         let in_use = tenants.into_iter().filter(|tenant| tenant.state == SubjectState::Active);
         let pairs = in_use.flat_map(|tenant| {
             let issuers = tenant.settings.jwt_issuers.clone();
@@ -146,8 +145,8 @@ impl Ops {
 
     async fn by_signed_date(&self, signed: &SignedDate) -> Result<Caller> {
         signed.check_date(self.now())?;
-        let slot = Slot::SigningKey(signed.api_key.clone());
-        let found = self.store.credential(&slot.to_stored()).await?;
+        let found = self.known_credential(&Slot::SigningKey(signed.api_key.clone())).await?;
+        let found = found.map(Arc::unwrap_or_clone);
         let found = found.ok_or_else(|| Error::new(Reason::ApiKeyUnknown, "no signing key has this API key"))?;
         let revoked = || Error::new(Reason::ApiKeyRevoked, "the signing key was revoked or has expired");
         if !found.secret.is_live(self.now()) {

@@ -216,15 +216,16 @@ impl Ops {
         call: &Call,
         request: VerifyAuthentication,
     ) -> Result<Option<ResourceId>> {
-        let tenant = self.tenant(call, &request.tenant).await?;
+        let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant, KIND, request.device.as_str())?;
-        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
+        let (name, place) = self.enter(call, &tenant, (KIND, &request.device), request.from.as_deref()).await?;
+        let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_password(subject, secrets).await?,
             None => None,
         };
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempt(call, &tenant, (KIND, &request.device), asked, request.from.as_deref()).await?;
+        let attempt = self.reserve(place, name.of(asked), &mut None).await?;
         let detail = attempt.detail();
         let same = same_password(attempt.admit(kept).as_ref(), &request.password);
         let outcome = match asked {

@@ -1,5 +1,7 @@
 //! What all kinds of subject go through alike: they are read, changed, locked, disabled and deleted.
 
+use std::sync::Arc;
+
 use super::{
     ATTEMPTS, Call, Gift, Ops, Plan, check_etag, not_found,
     reach::{may_rank_user, outranks},
@@ -101,9 +103,9 @@ impl Ops {
     }
 
     /// The same, with its tenant.
-    pub(super) async fn get_kept(&self, call: &Call, named: &Named) -> Result<(Tenant, Kept)> {
+    pub(super) async fn get_kept(&self, call: &Call, named: &Named) -> Result<(Arc<Tenant>, Kept)> {
         named.check_about(call)?;
-        let tenant = self.tenant_in_any_state(call, &named.tenant).await?;
+        let tenant = self.known_tenant_in_any_state(call, &named.tenant).await?;
         let (subject, secrets) = self.find_named(&tenant, named).await?;
         let kept = Kept { tenant_id: tenant.id.clone(), subject, secrets, time: self.now() };
         Ok((tenant, kept))

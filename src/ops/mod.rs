@@ -14,9 +14,11 @@ mod change;
 mod data_keys;
 pub mod device;
 pub mod explain;
+mod fetch;
 pub mod import;
 pub mod integration;
 mod journal;
+mod known;
 pub mod lifecycle;
 mod limit;
 pub mod listing;
@@ -29,6 +31,7 @@ pub mod tenant;
 pub mod user;
 
 use std::{
+    borrow::Borrow,
     fmt,
     sync::{Arc, OnceLock},
     time::Instant,
@@ -39,7 +42,9 @@ use tokio::sync::Semaphore;
 use self::{
     attempt::Attempts,
     data_keys::DataKeys,
+    fetch::Fetch,
     journal::Journal,
+    known::Known,
     limit::Limits,
     repeat::{Effect, Replies},
 };
@@ -73,6 +78,8 @@ pub struct Ops {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     data_keys: Arc<DataKeys>,
+    known: Arc<Known>,
+    fetch: Fetch,
     journal: Journal,
     attempts: Attempts,
     lockouts: Lockouts,
@@ -148,6 +155,8 @@ impl Ops {
         limits: &LimitOptions,
     ) -> Self {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
+        let known = Arc::new(Known::new(&store, &clock));
+        let fetch = Fetch::start(store.clone());
         let journal = Journal::start(store.clone());
         let lockouts = limits.lockouts();
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock));
@@ -161,6 +170,8 @@ impl Ops {
             clock,
             entropy,
             data_keys,
+            known,
+            fetch,
             journal,
             attempts,
             lockouts,
@@ -229,23 +240,25 @@ impl Ops {
 
     /// The tenant that a request names, for whatever changes or shows or checks something in it: it must be in use.
     async fn tenant(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
-        let tenant = self.tenant_in_any_state(call, reference).await?;
-        if tenant.state != SubjectState::Active {
-            return Err(Error::new(Reason::TenantDisabled, "the tenant is disabled"));
-        }
-        Ok(tenant)
+        in_use(self.tenant_in_any_state(call, reference).await?)
     }
 
-    /// The tenant that a request names, in use or not, where the caller reaches it. To others it looks as if it were not
-    /// there.
+    /// The tenant that a request names as it is now, in use or not, where the caller reaches it. To others it looks as if
+    /// it were not there.
     async fn tenant_in_any_state(&self, call: &Call, reference: &TenantRef) -> Result<Tenant> {
+        let found = self.store.tenant(reference, &call.grant.caller().tenant_uid).await?;
+        self.reach(call, found)
+    }
+
+    /// A tenant that was found, where the caller reaches it.
+    fn reach<T: Borrow<Tenant>>(&self, call: &Call, found: Option<T>) -> Result<T> {
         let caller = call.grant.caller();
-        let tenant = self.store.tenant(reference, &caller.tenant_uid).await?;
-        let tenant = tenant.filter(|tenant| caller.reaches(&tenant.uid).passed());
-        let tenant = tenant.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
+        let found = found.filter(|tenant| caller.reaches(&tenant.borrow().uid).passed());
+        let found = found.ok_or_else(|| Error::new(Reason::TenantNotFound, "there is no such tenant"))?;
+        let tenant: &Tenant = found.borrow();
         let _ = call.scope.set(tenant.uid.clone());
-        self.limit_tenant(&tenant)?;
-        Ok(tenant)
+        self.limit_tenant(tenant)?;
+        Ok(found)
     }
 
     /// Runs an act; where it fails, that is recorded as well.
@@ -383,6 +396,14 @@ fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
         SecretChange::Replace(_) | SecretChange::Succeed { .. } | SecretChange::Revoke(_) => None,
     });
     epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
+}
+
+/// A tenant that is in use.
+fn in_use<T: Borrow<Tenant>>(tenant: T) -> Result<T> {
+    if tenant.borrow().state != SubjectState::Active {
+        return Err(Error::new(Reason::TenantDisabled, "the tenant is disabled"));
+    }
+    Ok(tenant)
 }
 
 fn check_etag(subject: &Subject, etag: Option<&str>) -> Result<()> {

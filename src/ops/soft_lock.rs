@@ -2,9 +2,13 @@
 
 use core::net::IpAddr;
 
-use super::{Call, Ops, attempt::Attempt};
+use super::{
+    Call, Ops,
+    attempt::{Attempt, Place},
+};
 use crate::{
     audit::{Outcome as Ending, Record, Target},
+    crypto::Promise,
     domain::{Result, Subject, SubjectKind, SubjectRef, Tenant, Timestamp, lockout::Outcome},
     metrics::Refusal,
     store::{AttemptAnswer, AttemptKey},
@@ -27,18 +31,30 @@ impl Ops {
         &self,
         call: &Call,
         tenant: &Tenant,
-        (kind, asked): (SubjectKind, &SubjectRef),
+        asked: (SubjectKind, &SubjectRef),
         found: Option<&Subject>,
         source: Option<&str>,
     ) -> Result<Attempt> {
+        let (name, place) = self.enter(call, tenant, asked, source).await?;
+        self.reserve(place, name.of(found), &mut None).await
+    }
+
+    /// Comes to its turn among the attempts at a name, before anything is looked up: whose attempt it is as far as can be
+    /// told then (for good where the name is nobody's), and its place.
+    pub(super) async fn enter(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        (kind, asked): (SubjectKind, &SubjectRef),
+        source: Option<&str>,
+    ) -> Result<(AttemptKey, Place)> {
         let form = match asked {
             SubjectRef::Id(_) => "id",
             SubjectRef::Login(_) => "login",
         };
         // Made for everybody, so that it takes the same time.
         let nobody = self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), form, asked.as_str()]);
-        let nobody = || format!("{}{nobody}", AttemptKey::NOBODY);
-        let subject = found.map_or_else(nobody, |subject| subject.uid.to_string());
+        let subject = format!("{}{nobody}", AttemptKey::NOBODY);
         let caller = call.grant.caller();
         let is_told = source.is_some();
         let source = match source.map(class) {
@@ -49,7 +65,19 @@ impl Ops {
         let budget = if is_told { self.limits.take_failure(&tenant.uid, &source) } else { Ok(None) };
         let budget = budget.inspect_err(|_throttled| self.guessing.refused(Refusal::Source))?;
         let lockouts = tenant.settings.limits.lockouts(self.lockouts);
-        let attempt = self.attempts.begin(AttemptKey { subject, source }, lockouts, budget).await?;
+        let name = AttemptKey { subject, source };
+        let place = self.attempts.enter(&name, lockouts, budget).await?;
+        Ok((name, place))
+    }
+
+    /// Reserves a check for who came to its turn.
+    pub(super) async fn reserve(
+        &self,
+        place: Place,
+        key: AttemptKey,
+        promise: &mut Option<Promise>,
+    ) -> Result<Attempt> {
+        let attempt = self.attempts.reserve(place, key, promise).await?;
         match attempt {
             Attempt::Reserved(_) => {}
             Attempt::Blocked => self.guessing.refused(Refusal::Delay),

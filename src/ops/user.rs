@@ -306,14 +306,18 @@ impl Ops {
     /// # Errors
     /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<Verified>> {
-        let tenant = self.tenant(call, &request.tenant).await?;
+        let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant, KIND, request.user.as_str())?;
-        self.hasher.check(call.turn(&tenant))?;
-        let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
+        // Refused before the database is asked, and before it waits for others; let in no faster than can be hashed.
+        drop(self.hasher.promise(call.turn(&tenant))?);
+        let (name, place) = self.enter(call, &tenant, (KIND, &request.user), request.from.as_deref()).await?;
+        let mut promise = Some(self.hasher.promise(call.turn(&tenant))?);
+        let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
+        let attempt = self.reserve(place, name.of(asked), &mut promise).await?;
         let detail = attempt.detail();
+        drop(promise);
         let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await;
         let verdict = self.noted(call, &request.user, verdict).await?;
         self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;

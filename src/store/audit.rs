@@ -125,6 +125,11 @@ fn read(row: audit::Model) -> Kept {
 
 /// Adds a record.
 pub(super) async fn append(transaction: &DatabaseTransaction, record: &Record) -> Result<(), Failure> {
+    audit::Entity::insert(row(record)).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
+fn row(record: &Record) -> audit::ActiveModel {
     let (target_kind, target_id) = match &record.target {
         Target::Tenant(id) => (Some("tenant"), Some(id.clone())),
         Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.clone())),
@@ -143,8 +148,7 @@ pub(super) async fn append(transaction: &DatabaseTransaction, record: &Record) -
         request_id: record.request_id.clone(),
         detail: record.detail.clone(),
     };
-    audit::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
-    Ok(())
+    row.into_active_model()
 }
 
 /// The reason as the API spells it: `CURRENT_PASSWORD_MISMATCH`.
@@ -159,17 +163,25 @@ fn reason_name(reason: Reason) -> String {
     name
 }
 
+/// Rows of one statement, the most first: of few sizes, so that each is prepared once.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
+
 struct AppendRecords {
     records: Vec<Record>,
 }
 
 impl Command for AppendRecords {
     const NAME: &'static str = "append_records";
+    const BOOKKEEPING: bool = true;
     type Output = ();
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
-        for record in &self.records {
-            append(transaction, record).await?;
+        let mut rest = self.records.as_slice();
+        for size in ROWS {
+            while let Some((rows, after)) = rest.split_at_checked(size) {
+                audit::Entity::insert_many(rows.iter().map(row)).exec_without_returning(transaction).await?;
+                rest = after;
+            }
         }
         Ok(())
     }

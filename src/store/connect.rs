@@ -5,7 +5,8 @@ use std::{fs::OpenOptions, io, path::Path, time::Duration};
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
     sqlx::{
-        ConnectOptions as _, Connection as _,
+        self, ConnectOptions as _, Connection as _,
+        pool::PoolOptions,
         postgres::PgConnectOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
@@ -63,6 +64,7 @@ struct Check;
 
 impl Command for Check {
     const NAME: &'static str = "check";
+    const BOOKKEEPING: bool = true;
     type Output = ();
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
@@ -93,7 +95,7 @@ async fn sqlite(path: &str, max_connections: u32) -> Result<Store> {
     let writer = open_sqlite(writing, 1).await?;
     // Made after the writer, which is what turns the file to WAL.
     let reader = open_sqlite(file.read_only(true), max_connections).await?;
-    Ok(Store { writer, reader, reply: None })
+    Ok(Store::new(writer, reader))
 }
 
 async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result<DatabaseConnection> {
@@ -103,7 +105,8 @@ async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .map_sqlx_sqlite_opts(move |_| file.clone());
+        .map_sqlx_sqlite_opts(move |_| file.clone())
+        .map_sqlx_sqlite_pool_opts(quiet);
     Database::connect(options).await.map_err(unopened_because)
 }
 
@@ -135,9 +138,17 @@ async fn postgres(options: &StoreOptions) -> Result<Store> {
 
     // The driver traces the URL it is given; so it gets none of ours, which may hold a password.
     let mut pool = pool("postgres://localhost", options.max_connections);
-    pool.test_before_acquire_if_idle_for(TRUSTED_IDLE).map_sqlx_postgres_opts(move |_| server.clone());
+    pool.test_before_acquire_if_idle_for(TRUSTED_IDLE)
+        .map_sqlx_postgres_opts(move |_| server.clone())
+        .map_sqlx_postgres_pool_opts(quiet);
     let pool = Database::connect(pool).await.map_err(unopened_because)?;
-    Ok(Store { writer: pool.clone(), reader: pool, reply: None })
+    Ok(Store::new(pool.clone(), pool))
+}
+
+/// Under load the driver would warn of every longer wait: a line for each call, when there is least time for it. Who waits
+/// too long is told so by its own error.
+fn quiet<D: sqlx::Database>(options: PoolOptions<D>) -> PoolOptions<D> {
+    options.acquire_slow_threshold(ACQUIRE_TIMEOUT)
 }
 
 fn pool(url: &str, max_connections: u32) -> ConnectOptions {

@@ -9,17 +9,13 @@ use sea_orm::{
 
 use super::{
     Store,
-    audit::append,
     entity::failure::{Column, Entity, Model},
     error::Failure,
     transaction::Command,
 };
-use crate::{
-    audit::Record,
-    domain::{
-        Error, Lockouts, Result, Timestamp, Uid,
-        lockout::{Decision, Outcome, Tally},
-    },
+use crate::domain::{
+    Error, Lockouts, Result, Subject, Timestamp, Uid,
+    lockout::{Decision, Outcome, Tally},
 };
 
 /// The class of sources that strangers share. Sorts before every other, which are hex digits.
@@ -41,6 +37,15 @@ pub struct AttemptKey {
 impl AttemptKey {
     /// Begins the digest of a name that is nobody's; no uid does.
     pub const NOBODY: char = '?';
+
+    /// The key of an attempt at this subject from the same source; of the name, where it is nobody's.
+    #[must_use]
+    pub fn of(self, subject: Option<&Subject>) -> Self {
+        match subject {
+            Some(subject) => Self { subject: subject.uid.to_string(), source: self.source },
+            None => self,
+        }
+    }
 }
 
 /// What is to be done to a tally, by the rules of its tenant.
@@ -162,6 +167,7 @@ struct Attempt {
 
 impl Command for Attempt {
     const NAME: &'static str = "attempt";
+    const BOOKKEEPING: bool = true;
     type Output = Vec<AttemptAnswer>;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Vec<AttemptAnswer>, Failure> {
@@ -354,6 +360,7 @@ struct Forget {
 
 impl Command for Forget {
     const NAME: &'static str = "forget_attempts";
+    const BOOKKEEPING: bool = true;
     type Output = u64;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {

@@ -24,7 +24,14 @@ mod subject;
 mod tenant;
 mod transaction;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use sea_orm::DatabaseConnection;
 
@@ -188,4 +195,18 @@ pub struct Store {
     reader: DatabaseConnection,
     /// What is kept together with the next change, and when.
     reply: Option<Arc<(Reply, Timestamp)>>,
+    changes: Arc<AtomicU64>,
+}
+
+impl Store {
+    fn new(writer: DatabaseConnection, reader: DatabaseConnection) -> Self {
+        Self { writer, reader, reply: None, changes: Arc::default() }
+    }
+
+    /// Grows with every command of this process that may have changed who may call and what for, before its caller hears
+    /// of it. What was read under another number is out of date.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
 }

@@ -189,6 +189,7 @@ struct Rehash {
 
 impl Command for Rehash {
     const NAME: &'static str = "rehash";
+    const BOOKKEEPING: bool = true;
     type Output = bool;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<bool, Failure> {

@@ -3,7 +3,7 @@
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, JoinType,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select,
-    sea_query::{Expr, ExprTrait as _},
+    sea_query::{Expr, ExprTrait as _, SimpleExpr},
 };
 
 use super::{
@@ -48,6 +48,34 @@ impl Store {
         kind: SubjectKind,
         reference: &SubjectRef,
     ) -> Result<Option<(Subject, Vec<Secret>)>> {
+        let name = match reference {
+            SubjectRef::Id(id) => subject::Column::ExternalId.eq(id.as_str()),
+            SubjectRef::Login(login) => subject::Column::Login.eq(login.as_str()),
+        };
+        Ok(self.with_secrets(tenant_uid, kind, name).await?.pop())
+    }
+
+    /// The same of all that have one of these ids, or one of these logins where `by_login` is set.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn subjects_with_secrets(
+        &self,
+        tenant_uid: &Uid,
+        kind: SubjectKind,
+        by_login: bool,
+        names: Vec<&str>,
+    ) -> Result<Vec<(Subject, Vec<Secret>)>> {
+        let column = if by_login { subject::Column::Login } else { subject::Column::ExternalId };
+        self.with_secrets(tenant_uid, kind, column.is_in(names)).await
+    }
+
+    async fn with_secrets(
+        &self,
+        tenant_uid: &Uid,
+        kind: SubjectKind,
+        name: SimpleExpr,
+    ) -> Result<Vec<(Subject, Vec<Secret>)>> {
         // One statement, so that subject and secrets are of one moment.
         let live = secret::Relation::Subject.def().rev().on_condition(|_subject, secret| {
             Condition::all().add(Expr::col((secret.clone(), secret::Column::Stage)).ne(Stage::Revoked.as_str())).add(
@@ -55,20 +83,22 @@ impl Store {
                     .is_in([Slot::Password.to_stored(), Slot::Settings.to_stored()]),
             )
         });
-        let rows = find(tenant_uid, kind, reference)
+        let rows = named(tenant_uid, kind, name)
             .join(JoinType::LeftJoin, live)
             .select_also(secret::Entity)
             .order_by_desc(secret::Column::Version)
             .all(&self.reader)
             .await?;
 
-        let mut found = None;
-        let mut secrets = Vec::new();
-        for (subject, secret) in rows {
-            found = Some(subject);
-            secrets.extend(secret.map(read_secret).transpose()?);
+        let mut found = Vec::<(Subject, Vec<Secret>)>::new();
+        for (row, secret) in rows {
+            let secret = secret.map(read_secret).transpose()?;
+            match found.iter_mut().find(|(subject, _)| subject.uid.as_str() == row.uid) {
+                Some((_, secrets)) => secrets.extend(secret),
+                None => found.push((read(row)?, secret.into_iter().collect())),
+            }
         }
-        found.map(|row| Ok((read(row)?, secrets))).transpose()
+        Ok(found)
     }
 
     /// Adds a subject and its secrets.
@@ -96,6 +126,10 @@ fn find(tenant_uid: &Uid, kind: SubjectKind, reference: &SubjectRef) -> Select<s
         SubjectRef::Id(id) => subject::Column::ExternalId.eq(id.as_str()),
         SubjectRef::Login(login) => subject::Column::Login.eq(login.as_str()),
     };
+    named(tenant_uid, kind, name)
+}
+
+fn named(tenant_uid: &Uid, kind: SubjectKind, name: SimpleExpr) -> Select<subject::Entity> {
     subject::Entity::find()
         .filter(subject::Column::TenantUid.eq(tenant_uid.as_str()))
         .filter(subject::Column::Kind.eq(kind.as_str()))

@@ -5,6 +5,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -27,6 +28,9 @@ const ATTEMPTS: u32 = 5;
 pub(super) trait Command: Send + Sync + 'static {
     /// Its name in logs.
     const NAME: &'static str;
+    /// Whether it leaves alone all that says who may call and what for. What others remember of that is void after any
+    /// other command, so nothing has to be done about it where a command is added.
+    const BOOKKEEPING: bool = false;
     /// What it answers.
     type Output: Send + 'static;
 
@@ -37,7 +41,7 @@ pub(super) trait Command: Send + Sync + 'static {
 impl Store {
     /// Runs a command to its end, also when the caller no longer waits.
     pub(super) async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
-        let (writer, reply) = (self.writer.clone(), self.reply.clone());
+        let (writer, reply, changes) = (self.writer.clone(), self.reply.clone(), Arc::clone(&self.changes));
         in_own_task(C::NAME, async move {
             let mut attempt = 1;
             loop {
@@ -49,6 +53,10 @@ impl Store {
                     }
                     outcome => {
                         tracing::debug!(attempt, committed = outcome.is_ok(), "ended");
+                        // A failed one may have been done all the same.
+                        if !C::BOOKKEEPING {
+                            changes.fetch_add(1, Ordering::SeqCst);
+                        }
                         return outcome;
                     }
                 }

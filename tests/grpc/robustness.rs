@@ -3,6 +3,7 @@
 
 mod cancellation;
 pub(crate) mod database;
+mod known;
 mod outage;
 mod overload;
 mod races;
@@ -36,6 +37,10 @@ macro_rules! on_both_engines {
 
 on_both_engines! {
     cancellation::calls_that_are_given_up_are_done_whole_or_not_at_all,
+    known::a_revoked_token_is_refused_at_once,
+    known::another_process_notices_a_revocation_within_a_second,
+    known::what_others_change_is_noticed_within_a_second,
+    known::what_is_in_use_is_read_again_behind_an_answer,
     races::of_fifty_resets_with_one_etag_one_is_done,
     races::fifty_resets_without_an_etag_are_done_or_aborted,
     races::an_integration_is_reset_as_one_act,

@@ -245,6 +245,19 @@ async fn only_the_issuers_own_fresh_and_whole_tokens_are_believed() {
     }
 }
 
+#[tokio::test]
+async fn an_issuer_that_is_trusted_no_more_is_noticed_within_a_second() {
+    let (rekey, issuer) = with_issuer().await;
+    let clients = rekey.clients(&issuer.sign(&claims(ADA, "admin", "")));
+    let who = async || clients.clone().callers.who_am_i(WhoAmIRequest {}).await.map(drop);
+    who().await.unwrap();
+    let raw = sea_orm::Database::connect(rekey.options.store.url.clone()).await.unwrap();
+    let delete = "DELETE FROM jwt_issuer";
+    sea_orm::ConnectionTrait::execute_unprepared(&raw, delete).await.unwrap();
+    rekey.clock.advance(Duration::from_secs(1));
+    assert_eq!(reason(&who().await.unwrap_err()), "CREDENTIAL_INVALID");
+}
+
 /// What `licensespring`'s clients send.
 fn signed(api_key: &str, shared_key: &str, date: &str) -> MetadataMap {
     let key = hmac::Key::new(hmac::HMAC_SHA256, shared_key.as_bytes());

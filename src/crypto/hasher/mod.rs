@@ -16,12 +16,12 @@ use aws_lc_rs::constant_time;
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-pub use self::foreign::TakenOver;
 use self::{
     foreign::Stranger,
     phc::Parsed,
     pool::{Pool, Work},
 };
+pub use self::{foreign::TakenOver, pool::Promise};
 use super::{
     argon2::{Kernel, Memory},
     foreign::ForeignBounds,
@@ -236,12 +236,13 @@ impl Hasher {
         Verifier(phc::encode(params, salt, tag))
     }
 
-    /// Whether a hash would be taken in now: asked first, a flood costs no look into the database.
+    /// A place for a hash that will be asked for soon. Asked first, a flood costs no look into the database, and no more
+    /// look into it than there are places.
     ///
     /// # Errors
     /// Overloaded as above, and counted as such.
-    pub fn check(&self, turn: Turn<'_>) -> Result<()> {
-        self.0.pool.check(turn)
+    pub fn promise(&self, turn: Turn<'_>) -> Result<Promise> {
+        self.0.pool.promise(turn)
     }
 
     /// How many hashes are done at once.

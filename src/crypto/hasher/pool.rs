@@ -3,6 +3,8 @@
 mod queue;
 
 use std::{
+    collections::HashMap,
+    fmt,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -42,6 +44,8 @@ struct Shared {
 
 struct State {
     waiting: Queue,
+    /// Jobs that were promised a place and are not here yet, by tenant; none of them 0.
+    coming: HashMap<Uid, usize>,
     busy: usize,
     closed: bool,
     /// How long a job takes, smoothed.
@@ -60,6 +64,7 @@ impl Pool {
     pub(super) fn start(options: &HasherOptions, blocks: usize, service: Duration) -> Result<Self, String> {
         let state = State {
             waiting: Queue::default(),
+            coming: HashMap::new(),
             busy: 0,
             closed: false,
             service,
@@ -112,12 +117,15 @@ impl Pool {
         }
     }
 
-    /// Refuses what would be refused now, for who has more to do before there is a job.
-    pub(super) fn check(&self, turn: Turn<'_>) -> Result<()> {
+    /// Promises a place to who has more to do before there is a job, or refuses at once what would be refused then: those
+    /// that are on their way count like those that wait.
+    pub(super) fn promise(&self, turn: Turn<'_>) -> Result<Promise> {
         let mut state = self.0.lock();
-        let room = self.0.room(&state, turn, now()).map(drop);
+        let room = self.0.room_to_come(&state, turn, now());
         state.refused += u64::from(room.is_err());
-        room
+        room?;
+        *state.coming.entry(turn.tenant.clone()).or_default() += 1;
+        Ok(Promise { shared: Arc::clone(&self.0), tenant: turn.tenant.clone() })
     }
 
     fn admit(&self, turn: Turn<'_>, work: Work) -> Result<Ticket> {
@@ -140,6 +148,30 @@ impl Pool {
             drop(job.reply.send(Err(overloaded(retry))));
         }
         Ok(Ticket { shared: Arc::clone(shared), tenant, number, receiver })
+    }
+}
+
+/// A place in the queue that is kept for a job on its way. To be dropped when the job is brought, or will not be soon.
+pub struct Promise {
+    shared: Arc<Shared>,
+    tenant: Uid,
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Promise")
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(count) = state.coming.get_mut(&self.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                state.coming.remove(&self.tenant);
+            }
+        }
     }
 }
 
@@ -187,16 +219,38 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is room for one more, were all those here that are on their way.
+    fn room_to_come(&self, state: &State, turn: Turn<'_>, now: Instant) -> Result<()> {
+        let idle = self.threads - state.busy;
+        let coming = |tenant| state.coming.get(tenant).copied().unwrap_or_default();
+        let ahead = state.waiting.ahead(turn.tenant) + coming(turn.tenant);
+        self.in_time(state, self.time_for(state, (ahead + 1).saturating_sub(idle)), turn, now)?;
+        let all = state.waiting.len() + state.coming.values().sum::<usize>();
+        if (all + 1).saturating_sub(idle) <= self.queue {
+            return Ok(());
+        }
+        // Somebody has to have more than this tenant will, to give a place to it.
+        let line = |tenant| state.waiting.waiting(tenant) + coming(tenant);
+        let longest = state.waiting.tenants().chain(state.coming.keys()).map(line).max().unwrap_or_default();
+        if longest >= line(turn.tenant) + 2 {
+            return Ok(());
+        }
+        Err(overloaded(self.time_for(state, self.queue + 1)))
+    }
+
+    /// Refuses what would have to wait so long, where that is too long.
+    fn in_time(&self, state: &State, wait: Duration, turn: Turn<'_>, now: Instant) -> Result<()> {
+        // A hash whose answer comes too late is done for nobody.
+        let in_time = turn.deadline.is_none_or(|deadline| wait + state.service <= deadline.duration_since(now));
+        if wait > self.max_wait || !in_time { Err(overloaded(wait)) } else { Ok(()) }
+    }
+
     /// Whether there is room for one more: who has to make it, where the queue is full. Refused where its tenant would have
     /// to wait too long, or has its share of a full queue.
     fn room(&self, state: &State, turn: Turn<'_>, now: Instant) -> Result<Option<Uid>> {
         let idle = self.threads - state.busy;
         let wait = self.time_for(state, (state.waiting.ahead(turn.tenant) + 1).saturating_sub(idle));
-        // A hash whose answer comes too late is done for nobody.
-        let in_time = turn.deadline.is_none_or(|deadline| wait + state.service <= deadline.duration_since(now));
-        if wait > self.max_wait || !in_time {
-            return Err(overloaded(wait));
-        }
+        self.in_time(state, wait, turn, now)?;
         if (state.waiting.len() + 1).saturating_sub(idle) <= self.queue {
             return Ok(None);
         }

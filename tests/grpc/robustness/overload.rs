@@ -9,12 +9,14 @@ use std::{
 };
 
 use prost::Message as _;
+use rekey::proto::ImportUsersRequest;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt as _;
 
 use super::world::{
-    TENANT, USER_PASSWORD, eventually, get_user, populate, retry_delay, user, verifies, verify_password,
+    TENANT, USER_PASSWORD, eventually, get_user, named, populate, retry_delay, user, verifies, verify_password,
 };
 use crate::common::rekey::{Clients, Rekey, connect, reason};
 
@@ -176,4 +178,26 @@ async fn unknown_wrong_disabled_and_bare_get_the_same_answer() {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert!(answers[0].1.is_empty());
+}
+
+/// The first message never comes, so that the call never gets to its answer.
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_ended_and_told_why() {
+    let rekey = with_queue(4).await;
+    let clients = populate(&rekey).await;
+    let mut users = clients.users.clone();
+    let silence = named("slow", tokio_stream::pending::<ImportUsersRequest>());
+    let call = tokio::spawn(async move { users.import_users(silence).await });
+    // Calls that were sent later are answered, so this one is being worked on.
+    for _ in 0..3 {
+        user(&clients, "ada").await;
+    }
+    assert!(!call.is_finished());
+    tokio::time::pause();
+    tokio::time::advance(rekey::api::TIMEOUT).await;
+    tokio::time::resume();
+    let status = call.await.unwrap().map(drop).unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "TOOK_TOO_LONG"), "{status:?}");
+    assert_eq!(status.get_details_request_info().unwrap().request_id, "slow");
+    user(&clients, "ada").await;
 }

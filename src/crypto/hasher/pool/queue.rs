@@ -104,7 +104,12 @@ impl Queue {
         std::mem::take(self)
     }
 
-    fn waiting(&self, tenant: &Uid) -> usize {
+    /// Those that have a line.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &Uid> {
+        self.turns.iter()
+    }
+
+    pub(super) fn waiting(&self, tenant: &Uid) -> usize {
         self.lines.get(tenant).map_or(0, VecDeque::len)
     }
 }

@@ -243,3 +243,41 @@ async fn everything_that_happens_is_counted() {
     assert_eq!((load.threads, load.done, load.refused, load.cancelled), (1, 2, 1, 1));
     assert_eq!((load.wait.count(), load.service.count()), (2, 2));
 }
+
+#[tokio::test]
+async fn what_is_on_its_way_has_its_place_and_gives_it_back() {
+    let pool = pool(1, 2, Duration::MAX);
+    let (release, first) = occupy(&pool);
+    let promised = [pool.promise(of(1)).unwrap(), pool.promise(of(1)).unwrap()];
+    assert_eq!(pool.promise(of(1)).map(drop).unwrap_err().reason(), Reason::Overloaded);
+    assert_eq!((pool.load().refused, pool.load().waiting), (1, 0));
+    let [one, other] = promised;
+    drop(one);
+    let brought = pool.admit(of(1), tag(1)).unwrap();
+    assert!(pool.promise(of(1)).is_err(), "one waits and one is coming");
+    drop(other);
+    assert!(pool.promise(of(1)).is_ok());
+    drop(release);
+    first.wait().await.unwrap();
+    assert_eq!(*brought.wait().await.unwrap(), [1]);
+    assert!(pool.0.lock().coming.is_empty());
+}
+
+#[tokio::test]
+async fn those_on_their_way_keep_no_other_tenant_out() {
+    let pool = pool(1, 4, Duration::MAX);
+    let (_release, _first) = occupy(&pool);
+    let _flood: Vec<_> = (0..4).map(|_| pool.promise(of(1)).unwrap()).collect();
+    assert!(pool.promise(of(1)).is_err());
+    let _quiet = [pool.promise(of(2)).unwrap(), pool.promise(of(2)).unwrap(), pool.promise(of(2)).unwrap()];
+    assert!(pool.promise(of(2)).is_err(), "as even as can be");
+}
+
+#[tokio::test]
+async fn nobody_is_promised_what_would_come_too_late() {
+    let pool = pool(1, 100, SERVICE * 2);
+    let (_release, _first) = occupy(&pool);
+    let _promised = [pool.promise(of(1)).unwrap(), pool.promise(of(1)).unwrap()];
+    let refusal = pool.promise(of(1)).map(drop).unwrap_err();
+    assert_eq!(refusal.retry_delay(), Some(SERVICE * 3));
+}

@@ -1,0 +1,119 @@
+//! Subjects that are asked for at the same time are read as one: a statement for each tenant and kind, begun after
+//! everybody in it had asked, so that nobody is told of a state from before.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::attempt::again;
+use crate::{
+    domain::{Error, Result, Secret, Subject, SubjectKind, SubjectRef, Uid},
+    store::Store,
+};
+
+/// Questions that may wait; past it, whoever brings one waits too.
+const WAITING: usize = 1_024;
+/// Questions that are answered by one statement.
+const BATCH: usize = 32;
+/// Statements under way. What comes meanwhile is gathered for the next.
+const AT_ONCE: usize = 2;
+
+/// A subject with its secrets in force.
+pub(super) type Found = (Subject, Vec<Secret>);
+
+/// The reading of subjects that are to be checked.
+#[derive(Clone)]
+pub(super) struct Fetch(mpsc::Sender<Question>);
+
+struct Question {
+    line: Line,
+    name: String,
+    answer: oneshot::Sender<Result<Option<Found>>>,
+}
+
+/// What one statement can ask for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Line {
+    tenant: Uid,
+    kind: SubjectKind,
+    by_login: bool,
+}
+
+impl Fetch {
+    pub(super) fn start(store: Store) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(gather(store, receiver));
+        Self(sender)
+    }
+
+    /// [`Store::subject_with_secrets`], together with others.
+    pub(super) async fn subject_with_secrets(
+        &self,
+        tenant: &Uid,
+        kind: SubjectKind,
+        reference: &SubjectRef,
+    ) -> Result<Option<Found>> {
+        let line = Line { tenant: tenant.clone(), kind, by_login: matches!(reference, SubjectRef::Login(_)) };
+        let (answer, waiting) = oneshot::channel();
+        let question = Question { line, name: reference.as_str().to_owned(), answer };
+        // Fails only when the task has ended, with the runtime itself.
+        self.0.send(question).await.map_err(|_ended| Error::internal("nobody reads subjects any more"))?;
+        waiting.await.map_err(Error::internal)?
+    }
+}
+
+async fn gather(store: Store, mut questions: mpsc::Receiver<Question>) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        if questions.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        let (store, batch) = (store.clone(), std::mem::take(&mut batch));
+        tokio::spawn(async move {
+            answer(&store, batch).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(store: &Store, questions: Vec<Question>) {
+    let mut lines = HashMap::<Line, Vec<Question>>::new();
+    for question in questions {
+        lines.entry(question.line.clone()).or_default().push(question);
+    }
+    for (line, questions) in lines {
+        let names: BTreeSet<&str> = questions.iter().map(|question| question.name.as_str()).collect();
+        match store.subjects_with_secrets(&line.tenant, line.kind, line.by_login, padded(names)).await {
+            Ok(found) => {
+                for question in questions {
+                    let name = Some(question.name.as_str());
+                    let own = found.iter().find(|(subject, _)| {
+                        name == if line.by_login { subject.login.as_deref() } else { Some(subject.id.as_str()) }
+                    });
+                    // Nobody may be there to hear it any more.
+                    let _ = question.answer.send(Ok(own.cloned()));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(reason = ?error.reason(), cause = ?error.cause(), "subjects were not read");
+                for question in questions {
+                    let _ = question.answer.send(Err(again(&error)));
+                }
+            }
+        }
+    }
+}
+
+/// The names, some of them twice, so that there are few lengths and each statement is prepared once.
+fn padded(names: BTreeSet<&str>) -> Vec<&str> {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    if let Some(last) = names.last().copied() {
+        names.resize(names.len().next_power_of_two(), last);
+    }
+    names
+}
