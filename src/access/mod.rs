@@ -6,6 +6,8 @@ pub mod caller;
 pub mod credential;
 pub mod jwt;
 pub mod signed_date;
+pub mod signed_request;
+mod strict_json;
 
 pub use caller::{Access, Caller, Grant, Proof, ProofKind};
 pub use credential::Credential;

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answer::{answer, timestamp},
+    token_issuer::token_issuer,
     validate::Fields,
 };
 use crate::{
@@ -21,9 +22,9 @@ use crate::{
 };
 
 /// The most characters of a display name, an issuer, an audience, a scope.
-const MAX_NAME: usize = 128;
+pub(super) const MAX_NAME: usize = 128;
 /// The most aliases, issuers, and grants of an issuer.
-const MAX_ITEMS: usize = 64;
+pub(super) const MAX_ITEMS: usize = 64;
 /// Tenants on a page, where the request does not say.
 const PAGE: u32 = 50;
 /// Tenants on a page at most.
@@ -133,6 +134,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     let integration_policy =
         policy(&mut fields, "tenant.integration_policy", tenant.integration_policy, Preset::Applivery);
     let jwt_issuers = jwt_issuers(&mut fields, tenant.jwt_issuers);
+    let token_issuer = token_issuer(&mut fields, tenant.token_issuer, &jwt_issuers);
     fields.finish()?;
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
@@ -141,11 +143,12 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         device_policy,
         integration_policy,
         jwt_issuers,
+        token_issuer,
     };
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
 
-fn bounded<T>(fields: &mut Fields, field: &str, items: &[T]) {
+pub(super) fn bounded<T>(fields: &mut Fields, field: &str, items: &[T]) {
     if items.len() > MAX_ITEMS {
         fields.refuse::<()>(field, format!("must be at most {MAX_ITEMS}"));
     }
@@ -228,28 +231,7 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             Ok(algorithm) => Some(algorithm),
             Err(rule) => fields.refuse(format!("{path}.public_key_pem"), rule),
         };
-        bounded(fields, &format!("{path}.scope_grants"), &issuer.scope_grants);
-        let mut scope_grants = Vec::new();
-        for (index, grant) in issuer.scope_grants.into_iter().take(MAX_ITEMS).enumerate() {
-            let path = format!("{path}.scope_grants[{index}]");
-            let scope = fields.text(&format!("{path}.scope"), grant.scope, MAX_NAME);
-            if scope.as_deref().is_some_and(|scope| scope.contains(' ')) {
-                fields.refuse::<()>(format!("{path}.scope"), "must not contain spaces");
-            }
-            if Permission::parse(&grant.permission).is_none() {
-                fields.refuse::<()>(format!("{path}.permission"), "is no permission of Rekey's");
-            }
-            bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
-            let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
-            let types = types
-                .filter_map(|(index, name)| fields.text(&format!("{path}.subject_types[{index}]"), name, MAX_NAME));
-            scope_grants.push(ScopeGrant {
-                scope: scope.unwrap_or_default(),
-                permission: grant.permission,
-                own_only: grant.own_only,
-                subject_types: types.collect(),
-            });
-        }
+        let scope_grants = scope_grants(fields, &path, issuer.scope_grants);
         let (Some(issuer_name), Some(audience), Some(algorithm)) = (name, audience, algorithm) else { continue };
         issuers.push(JwtIssuer {
             issuer: issuer_name,
@@ -260,6 +242,36 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
         });
     }
     issuers
+}
+
+/// What scopes allow, in a message at this path.
+pub(super) fn scope_grants(fields: &mut Fields, path: &str, given: Vec<proto::ScopeGrant>) -> Vec<ScopeGrant> {
+    bounded(fields, &format!("{path}.scope_grants"), &given);
+    let mut scope_grants = Vec::new();
+    for (index, grant) in given.into_iter().take(MAX_ITEMS).enumerate() {
+        let path = format!("{path}.scope_grants[{index}]");
+        let scope = scope(fields, &format!("{path}.scope"), grant.scope);
+        if Permission::parse(&grant.permission).is_none() {
+            fields.refuse::<()>(format!("{path}.permission"), "is no permission of Rekey's");
+        }
+        bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
+        let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
+        let types =
+            types.filter_map(|(index, name)| fields.text(&format!("{path}.subject_types[{index}]"), name, MAX_NAME));
+        scope_grants.push(ScopeGrant {
+            scope: scope.unwrap_or_default(),
+            permission: grant.permission,
+            own_only: grant.own_only,
+            subject_types: types.collect(),
+        });
+    }
+    scope_grants
+}
+
+/// A scope: text without spaces.
+pub(super) fn scope(fields: &mut Fields, path: &str, given: String) -> Option<String> {
+    let scope = fields.text(path, given, MAX_NAME)?;
+    if scope.contains(' ') { fields.refuse(path, "must not contain spaces") } else { Some(scope) }
 }
 
 impl From<Tenant> for proto::Tenant {
@@ -277,6 +289,7 @@ impl From<Tenant> for proto::Tenant {
             device_policy: Some(tenant.settings.device_policy.into()),
             integration_policy: Some(tenant.settings.integration_policy.into()),
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
+            token_issuer: tenant.settings.token_issuer.map(Into::into),
             ..Default::default()
         }
     }
@@ -310,19 +323,24 @@ impl From<Policy> for SecretPolicy {
     }
 }
 
-impl From<JwtIssuer> for proto::JwtIssuer {
-    fn from(issuer: JwtIssuer) -> Self {
-        let grant = |grant: ScopeGrant| proto::ScopeGrant {
+impl From<ScopeGrant> for proto::ScopeGrant {
+    fn from(grant: ScopeGrant) -> Self {
+        Self {
             scope: grant.scope,
             permission: grant.permission,
             own_only: grant.own_only,
             subject_types: grant.subject_types,
-        };
+        }
+    }
+}
+
+impl From<JwtIssuer> for proto::JwtIssuer {
+    fn from(issuer: JwtIssuer) -> Self {
         Self {
             issuer: issuer.issuer,
             public_key_pem: issuer.public_key_pem,
             audience: issuer.audience,
-            scope_grants: issuer.scope_grants.into_iter().map(grant).collect(),
+            scope_grants: issuer.scope_grants.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
+    answer::{answer, secret_text, soft_lock, state, timestamp, token_text, unless_overloaded},
     import,
     validate::{ByIdOrLogin, Either, Fields, etag},
 };
@@ -17,7 +17,8 @@ use crate::{
         self, BatchVerifyPasswordsRequest, BatchVerifyPasswordsResponse, ChangePasswordRequest, ChangePasswordResponse,
         CreateUserRequest, CreateUserResponse, GetPasswordCensusRequest, GetPasswordCensusResponse, GetUserRequest,
         GetUserResponse, ImportUsersRequest, PasswordCheckResult, ResetPasswordRequest, ResetPasswordResponse,
-        VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request, password_check,
+        VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request,
+        issue_token_request, password_check,
         reset_password_request, user_service_server::UserService, verify_password_request,
     },
 };
@@ -44,6 +45,7 @@ impl UserService for UserApi {
             let id = fields.new_id("user_id", &request.user_id);
             let username = fields.text("username", request.username, MAX_USERNAME);
             let state = fields.state(request.state);
+            let labels = fields.labels("labels", request.labels);
             let source = match request.secret_source {
                 Some(create_user_request::SecretSource::Password(given)) => {
                     fields.source("password", Either::Given(given)).map(Some)
@@ -53,13 +55,13 @@ impl UserService for UserApi {
                 }
                 None => Some(None),
             };
-            let (Some(tenant), Some(id), Some(username), Some(state), Some(source)) =
-                (tenant, id, username, state, source)
+            let (Some(tenant), Some(id), Some(username), Some(state), Some(labels), Some(source)) =
+                (tenant, id, username, state, labels, source)
             else {
                 return Err(fields.error());
             };
-            let (user, generated) =
-                self.ops.create_user(call, CreateUser { tenant, id, username, state, source }).await?;
+            let create = CreateUser { tenant, id, username, state, labels, source };
+            let (user, generated) = self.ops.create_user(call, create).await?;
             let generated_password = generated.as_ref().map(secret_text).unwrap_or_default();
             Ok(CreateUserResponse { user: Some(user.into()), generated_password })
         })
@@ -259,9 +261,30 @@ impl UserService for UserApi {
 
     async fn issue_token(
         &self,
-        _request: Request<proto::IssueTokenRequest>,
+        request: Request<proto::IssueTokenRequest>,
     ) -> Result<Response<proto::IssueTokenResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let subject = request.subject.map(|subject| match subject {
+                issue_token_request::Subject::UserId(id) => ByIdOrLogin::Id(id),
+                issue_token_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
+            });
+            let user = fields.subject("user_id", subject);
+            let password = fields.password("password", request.password);
+            let from = fields.source_of(request.source);
+            let (Some(tenant), Some(user), Some(password), Some(from)) = (tenant, user, password, from) else {
+                return Err(fields.error());
+            };
+            let issued = self.ops.issue_token(call, VerifyPassword { tenant, user, password, from }).await?;
+            Ok(proto::IssueTokenResponse {
+                access_token: token_text(&issued.token),
+                token_type: "Bearer".to_owned(),
+                expire_time: Some(timestamp(issued.expire_time)),
+                user_id: issued.subject_id.to_string(),
+            })
+        })
+        .await
     }
 }
 
@@ -272,6 +295,7 @@ impl From<UserView> for proto::User {
             user_id: subject.id.to_string(),
             etag: subject.etag(),
             username: subject.login.unwrap_or_default(),
+            labels: subject.attributes.labels.into_iter().collect(),
             state: state(subject.state).into(),
             password_change_time: password_change_time.map(timestamp),
             create_time: Some(timestamp(subject.create_time)),

@@ -1,6 +1,6 @@
 //! What fields must be like. Every violation of a request is collected before any is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use zeroize::Zeroizing;
 
@@ -16,6 +16,10 @@ use crate::{
 const MAX_SETTINGS: usize = 32;
 /// The most characters of one of them.
 const MAX_SETTING_LENGTH: usize = 1_024;
+
+/// The most labels of a subject, and the most characters of one's value.
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_LENGTH: usize = 128;
 
 /// The most checks of a batch.
 const MAX_CHECKS: usize = 100;
@@ -210,6 +214,27 @@ impl Fields {
             }
             Ok(_) | Err(_) => self.refuse(field, "must be a time from the year 1 to 9999"),
         }
+    }
+
+    /// Labels: at most 64 of them.
+    pub(super) fn labels(&mut self, field: &str, labels: HashMap<String, String>) -> Option<BTreeMap<String, String>> {
+        let before = self.0.len();
+        if labels.len() > MAX_LABELS {
+            self.refuse::<()>(field, format!("must be at most {MAX_LABELS}"));
+        }
+        // In an order, for whoever reads the violations.
+        let labels: BTreeMap<String, String> = labels.into_iter().collect();
+        for (name, value) in &labels {
+            let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+            let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
+            if !begins || !name.bytes().all(legal) || name.len() > 63 {
+                self.refuse::<()>(field, "names must be [a-z][a-z0-9_.-]{0,62}");
+            } else if value.chars().count() > MAX_LABEL_LENGTH || value.chars().any(char::is_control) {
+                let rule = format!("must be at most {MAX_LABEL_LENGTH} characters, none of them a control");
+                self.refuse::<()>(format!("{field}[{name}]"), rule);
+            }
+        }
+        (self.0.len() == before).then_some(labels)
     }
 
     pub(super) fn settings(&mut self, settings: HashMap<String, String>) -> Option<Settings> {

@@ -1,5 +1,7 @@
 //! Subjects: who or what has secrets.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ResourceId, Timestamp, Uid};
@@ -89,6 +91,9 @@ pub struct Attributes {
     /// A caller's permissions, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<String>,
+    /// Names and values for whoever keeps the subject.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A subject as it is kept.

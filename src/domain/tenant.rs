@@ -136,6 +136,57 @@ pub struct Settings {
     pub integration_policy: Policy,
     /// Whose JWTs are believed.
     pub jwt_issuers: Vec<JwtIssuer>,
+    /// How tokens of the users are issued; they get none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_issuer: Option<TokenIssuer>,
+}
+
+/// What is in the tokens that the tenant's users get for their passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenIssuer {
+    /// The `iss`; no other tenant has the same.
+    pub issuer: String,
+    /// With which kind of key they are signed.
+    pub algorithm: JwtAlgorithm,
+    /// How long they are good, in seconds.
+    pub ttl_s: u32,
+    /// The `aud`; none where empty.
+    pub audience: String,
+    /// The label of a user whose value becomes `sub_type`; none where empty.
+    pub subject_type_label: String,
+    /// Which scopes a token has.
+    pub scopes: Vec<TokenScopes>,
+    /// What scopes allow where a token is shown to us.
+    pub scope_grants: Vec<ScopeGrant>,
+}
+
+impl TokenIssuer {
+    /// How long tokens are good where nobody says, in seconds.
+    pub const TTL_S: u32 = 15 * 60;
+    /// The shortest and the longest, in seconds.
+    pub const TTL_BOUNDS_S: (u32, u32) = (60, 7 * 86_400);
+
+    /// The scopes of a user of this type, as a token has them: each once, joined by spaces.
+    #[must_use]
+    pub fn scope_of(&self, subject_type: &str) -> String {
+        let of_type = |scopes: &&TokenScopes| scopes.subject_type.is_empty() || scopes.subject_type == subject_type;
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in self.scopes.iter().filter(of_type).flat_map(|scopes| &scopes.scopes) {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
+        scopes.join(" ")
+    }
+}
+
+/// The scopes of one type of user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenScopes {
+    /// The type; every type where empty.
+    pub subject_type: String,
+    /// Its scopes.
+    pub scopes: Vec<String>,
 }
 
 /// Somebody whose JWTs name callers of the tenant.
@@ -175,6 +226,21 @@ pub struct ScopeGrant {
     pub own_only: bool,
     /// Where not empty: only for these in `sub_type`.
     pub subject_types: Vec<String>,
+}
+
+impl JwtAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::EdDSA, Self::ES256, Self::RS256];
+
+    /// Its name (RFC 7518, RFC 8037).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::ES256 => "ES256",
+            Self::EdDSA => "EdDSA",
+        }
+    }
 }
 
 impl ScopeGrant {

@@ -52,6 +52,7 @@ impl Ops {
                     device_policy: Policy::preset(Preset::Roma),
                     integration_policy: Policy::preset(Preset::Applivery),
                     jwt_issuers: Vec::new(),
+                    token_issuer: None,
                 },
                 version: 1,
                 create_time: now,
@@ -69,6 +70,7 @@ impl Ops {
         subject.attributes = Attributes {
             display_name: "First administrator".to_owned(),
             permissions: vec![Permission::EVERYTHING.as_str().to_owned()],
+            ..Attributes::default()
         };
         let ApiToken { id, token } = ApiToken::make(&*self.entropy);
         let secret = self.keep_token(&subject, &id, 1, now, &token);

@@ -88,6 +88,7 @@ impl Ops {
             subject.attributes = Attributes {
                 display_name: request.display_name,
                 permissions: request.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
+                ..Attributes::default()
             };
             let detail = subject.attributes.permissions.join(" ");
             let record = call.record(self, target, Outcome::Succeeded, None, detail);

@@ -90,6 +90,15 @@ impl Ops {
         }
     }
 
+    /// Takes a call of somebody unknown, who is told apart by what is asked, of whom, and from where as far as that is
+    /// known. The size is that of a caller's.
+    pub(super) fn limit_anybody(&self, action: &str, about: &str, source: &str) -> Result<()> {
+        match &self.limits.caller {
+            Some(buckets) => buckets.take(&format!("? {action} {about} {source}")),
+            None => Ok(()),
+        }
+    }
+
     /// Takes a call about this tenant.
     pub(super) fn limit_tenant(&self, tenant: &Uid) -> Result<()> {
         match &self.limits.tenant {

@@ -17,6 +17,7 @@ mod limit;
 mod secret;
 mod soft_lock;
 pub mod tenant;
+pub mod token;
 pub mod user;
 
 use std::{
@@ -187,6 +188,19 @@ impl Ops {
         let _ = call.scope.set(tenant.uid.clone());
         self.limit_tenant(&tenant.uid)?;
         Ok(tenant)
+    }
+
+    /// The tenant that somebody unknown names, for what is for anybody.
+    async fn tenant_for_anybody(&self, call: &Call, reference: &TenantRef) -> Result<Option<Tenant>> {
+        if *reference == TenantRef::Own {
+            return Ok(None);
+        }
+        let Some(tenant) = self.store.tenant(reference, &call.grant.caller().tenant_uid).await? else {
+            return Ok(None);
+        };
+        let _ = call.scope.set(tenant.uid.clone());
+        self.limit_tenant(&tenant.uid)?;
+        Ok(Some(tenant))
     }
 
     /// Runs an act; where it fails, that is recorded as well.

@@ -52,7 +52,8 @@ impl Ops {
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
             let stored = self.store.insert_tenant(tenant.clone(), key, record).await;
             stored.map_err(|error| {
-                name_field(error, &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")])
+                let names = ["tenant.tenant_id", "tenant.aliases", "tenant.token_issuer.issuer"];
+                name_field(error, &names.map(|name| (name, name)))
             })?;
             Ok(tenant)
         })

@@ -1,5 +1,7 @@
 //! Users and their passwords.
 
+use std::collections::BTreeMap;
+
 use super::{
     Call, Ops, SoftLock, name_field, not_found,
     secret::{Source, in_force, place},
@@ -40,6 +42,8 @@ pub struct CreateUser {
     pub username: String,
     /// In use or not.
     pub state: SubjectState,
+    /// Names and values for whoever keeps the user.
+    pub labels: BTreeMap<String, String>,
     /// The password; none where absent.
     pub source: Option<Source>,
 }
@@ -98,6 +102,7 @@ impl Ops {
             let tenant = self.tenant(call, &request.tenant).await?;
             let mut subject = self.new_subject(&tenant, KIND, id, Some(request.username), now);
             subject.state = request.state;
+            subject.attributes.labels = request.labels;
             let mut secrets = Vec::new();
             let mut generated = None;
             if let Some(source) = request.source {
@@ -235,23 +240,33 @@ impl Ops {
     /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<ResourceId>> {
         let tenant = self.tenant(call, &request.tenant).await?;
+        Ok(self.check_password(call, &tenant, request).await?.map(|(subject, _)| subject.id))
+    }
+
+    /// The same in a tenant that was found: the user, and the version of the password that was right.
+    pub(super) async fn check_password(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        request: VerifyPassword,
+    ) -> Result<Option<(Subject, i64)>> {
         self.limit_target(&tenant.uid, KIND, request.user.as_str())?;
-        self.hasher.check(call.turn(&tenant))?;
+        self.hasher.check(call.turn(tenant))?;
         let found = self.store.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
-        let stored = self.verifier(&tenant, found.as_ref()).await?;
+        let stored = self.verifier(tenant, found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.attempt(call, &tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
+        let attempt = self.attempt(call, tenant, (KIND, &request.user), asked, request.from.as_deref()).await?;
         let detail = attempt.detail();
-        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await?;
+        let verdict = self.hasher.verify(call.turn(tenant), request.password.clone(), attempt.admit(stored)).await?;
         self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
             (Verdict::Match { outdated }, Some((subject, secrets))) => {
-                let id = subject.id.clone();
+                let version = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.version);
                 if outdated {
-                    self.rehash(call, &tenant, subject, secrets, request.password);
+                    self.rehash(call, tenant, subject.clone(), secrets, request.password);
                 }
-                Some(id)
+                version.map(|version| (subject, version))
             }
             (Verdict::Match { .. } | Verdict::Mismatch, _) => None,
         };

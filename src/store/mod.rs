@@ -19,6 +19,7 @@ mod migration;
 mod secret;
 mod subject;
 mod tenant;
+mod token;
 mod transaction;
 
 use std::{fmt, path::Path};

@@ -13,6 +13,7 @@ use super::{
     data_key::insert_primary,
     entity::{jwt_issuer, tenant, tenant_alias},
     error::{Failure, unreadable},
+    token::keep_issuer,
     transaction::Command,
 };
 use crate::{
@@ -67,7 +68,7 @@ impl Store {
     /// Adds a tenant with its aliases, issuers and first data key.
     ///
     /// # Errors
-    /// Already exists (metadata `field`: `tenant.tenant_id` or `tenant.aliases`); unavailable; outcome unknown.
+    /// Already exists (metadata `field`: `tenant.tenant_id`, `tenant.aliases` or `tenant.token_issuer.issuer`); unavailable; outcome unknown.
     pub async fn insert_tenant(&self, tenant: Tenant, key: WrappedKey, record: Record) -> Result<()> {
         let settings = serde_json::to_string(&tenant.settings).map_err(Error::internal)?;
         self.run(InsertTenant { tenant, settings, key, record }).await
@@ -159,6 +160,7 @@ impl Command for InsertTenant {
         });
         jwt_issuer::Entity::insert_many(issuers).exec_without_returning(transaction).await?;
 
+        keep_issuer(transaction, &tenant.uid, tenant.settings.token_issuer.as_ref()).await?;
         insert_primary(transaction, &self.key, tenant.create_time).await?;
         append(transaction, &self.record).await
     }

@@ -131,6 +131,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         device_policy: policy.clone(),
         integration_policy: policy,
         jwt_issuers: Vec::new(),
+        token_issuer: None,
     };
     Tenant {
         uid: new_uid(),
@@ -174,7 +175,7 @@ pub(crate) fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subj
         id: id(id_text),
         login: Some(format!("{id_text}@example.com")),
         state: SubjectState::Active,
-        attributes: Attributes { display_name: "Ängström".to_owned(), permissions: vec!["users:get".to_owned()] },
+        attributes: Attributes { display_name: "Ängström".to_owned(), permissions: vec!["users:get".to_owned()], ..Attributes::default() },
         version: 1,
         create_time: NOW,
         update_time: NOW,

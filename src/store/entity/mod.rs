@@ -10,6 +10,8 @@ pub(super) mod secret;
 pub(super) mod subject;
 pub(super) mod tenant;
 pub(super) mod tenant_alias;
+pub(super) mod token_issuer;
+pub(super) mod used_signature;
 
 use std::fmt;
 

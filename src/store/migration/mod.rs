@@ -8,6 +8,7 @@ mod m20261122_000003_audit;
 mod m20261122_000004_reply;
 mod m20261122_000005_secret_scheme;
 mod m20261122_000006_failure;
+mod m20261122_000012_token;
 
 use std::collections::HashSet;
 
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_reply::Migration),
             Box::new(m20261122_000005_secret_scheme::Migration),
             Box::new(m20261122_000006_failure::Migration),
+            Box::new(m20261122_000012_token::Migration),
         ]
     }
 }
