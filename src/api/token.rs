@@ -9,8 +9,7 @@ use super::{
 };
 use crate::{
     access::signed_request::SignedRequest,
-    crypto::keyring::PublicKey,
-    domain::tenant::JwtAlgorithm,
+    domain::{PublicKey, tenant::JwtAlgorithm},
     ops::Ops,
     proto::{
         ExchangeClientCredentialsRequest, ExchangeClientCredentialsResponse, ExchangeSignatureRequest,
@@ -49,6 +48,7 @@ impl TokenService for TokenApi {
             Ok(ExchangeClientCredentialsResponse {
                 access_token: token_text(&issued.token),
                 expire_time: Some(timestamp(issued.expire_time)),
+                ttl: Some(prost_types::Duration { seconds: issued.ttl_s, nanos: 0 }),
             })
         })
         .await

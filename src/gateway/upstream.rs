@@ -8,7 +8,7 @@ use tonic::{
     Code, Request, Response, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    metadata::{MetadataMap, MetadataValue},
+    metadata::{Ascii, MetadataMap, MetadataValue},
     transport::Channel,
 };
 
@@ -56,6 +56,13 @@ impl Call {
             metadata.insert(request_id::NAME, id);
         }
         Ok(Self { channel, metadata })
+    }
+
+    /// The same under this credential in the place of the caller's.
+    pub(super) fn under(mut self, mut authorization: MetadataValue<Ascii>) -> Self {
+        authorization.set_sensitive(true);
+        self.metadata.insert("authorization", authorization);
+        self
     }
 
     /// The way to the service, for a typed client.
@@ -124,7 +131,7 @@ impl fmt::Debug for Call {
 fn the_one(
     headers: &HeaderMap,
     name: &'static str,
-) -> Result<Option<MetadataValue<tonic::metadata::Ascii>>, &'static str> {
+) -> Result<Option<MetadataValue<Ascii>>, &'static str> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let legal = value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));

@@ -16,12 +16,12 @@ use crate::{
     },
     audit::{Outcome, Target},
     crypto::{
-        keyring::{PublicKey, TokenHeader},
+        keyring::TokenHeader,
         same_password,
         signature::{password_signs, sha256},
     },
     domain::{
-        Error, Password, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, SubjectState, Tenant,
+        Error, Password, PublicKey, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, SubjectState, Tenant,
         Timestamp, tenant::JwtAlgorithm,
     },
     store::FoundCredential,
@@ -39,6 +39,8 @@ pub struct IssuedToken {
     pub token: SecretString,
     /// When it ends.
     pub expire_time: Timestamp,
+    /// How long that is from now, in seconds.
+    pub ttl_s: i64,
     /// Whose it is.
     pub subject_id: ResourceId,
 }
@@ -104,7 +106,7 @@ impl Ops {
         };
         let header = TokenHeader { typ: USER_TOKEN, tid: tenant.uid.as_str(), epoch };
         let token = self.sign(issuer.algorithm, header, &claims)?;
-        Ok(IssuedToken { token, expire_time: at(exp), subject_id: user.id })
+        Ok(IssuedToken { token, expire_time: at(exp), ttl_s: issuer.ttl_s.into(), subject_id: user.id })
     }
 
     /// Answers an API key and its shared key with an access token. Unknown, wrong, revoked, expired and of a caller out of
@@ -222,7 +224,7 @@ impl Ops {
         let target = Target::Subject(SubjectKind::Caller, id.to_string());
         let detail = format!("access token {jti} for the key {client_id}");
         self.journal.write(call.record(self, target, Outcome::Succeeded, None, detail)).await;
-        Ok(IssuedToken { token, expire_time: at(exp), subject_id: id })
+        Ok(IssuedToken { token, expire_time: at(exp), ttl_s: exp.saturating_sub(now.seconds()), subject_id: id })
     }
 
     fn sign(&self, algorithm: JwtAlgorithm, header: TokenHeader<'_>, claims: &impl Serialize) -> Result<SecretString> {

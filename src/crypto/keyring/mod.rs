@@ -18,7 +18,7 @@ use super::{
 use crate::domain::{Entropy, Error, Result, Timestamp, Uid, WrappedKey, tenant::JwtAlgorithm};
 
 pub use file::KeyInfo;
-pub use signing::{PublicKey, TokenHeader};
+pub use signing::TokenHeader;
 
 /// What is wrong with a keyring file; its sentence names the file and the fix.
 #[derive(Debug, thiserror::Error)]

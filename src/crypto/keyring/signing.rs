@@ -2,8 +2,6 @@
 //!
 //! A key is bound to one algorithm for ever, whatever a token's header says (RFC 8725 section 3.1).
 
-use std::fmt;
-
 use aws_lc_rs::{
     encoding::{AsDer as _, Pkcs8V1Der},
     error::Unspecified,
@@ -20,7 +18,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::Keyring;
-use crate::domain::{Error, Result, tenant::JwtAlgorithm};
+use crate::domain::{Error, PublicKey, Result, tenant::JwtAlgorithm};
 
 /// The bits of an RSA key that is made here; no shorter one is read.
 const RSA_BITS: KeySize = KeySize::Rsa2048;
@@ -36,23 +34,6 @@ enum Pair {
     Rsa(Box<rsa::KeyPair>),
     Ecdsa(Box<EcdsaKeyPair>),
     Ed25519(Box<Ed25519KeyPair>),
-}
-
-/// The public half of a key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey {
-    /// Which.
-    pub id: String,
-    /// What it verifies.
-    pub algorithm: JwtAlgorithm,
-    /// RSA: modulus and exponent. P-256: x and y. Ed25519: x.
-    pub parameters: Vec<Vec<u8>>,
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublicKey").field("id", &self.id).field("algorithm", &self.algorithm).finish_non_exhaustive()
-    }
 }
 
 /// What a token of ours says of itself, besides algorithm and key. The two that no standard knows are for us alone: they
