@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::{self, Environment, Service, ServiceOptions, StartError},
     config::Config,
-    gateway::Gateway,
+    gateway::{self, Gateway},
 };
 
 const HELP: &str = "\
@@ -74,6 +74,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
 
     let mut options = config.gateway()?;
     options.upstream = upstream;
+    options.identity = gateway::identity(&values.rekey_gateway_token);
     let address = options.listen;
     let gateway = Gateway::start(options).await.map_err(|cause| StartError::Listen { address, cause })?;
 
