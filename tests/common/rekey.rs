@@ -16,14 +16,14 @@ use std::{
 use rekey::{
     app::{self, Environment, Service, ServiceOptions},
     crypto::{HasherOptions, Keyring, SystemEntropy},
-    domain::{Clock, Lockout, Timestamp},
+    domain::{Clock, Lockout, Timestamp, tenant::JwtAlgorithm},
     gateway::{self, Gateway, GatewayOptions},
     ops::{LimitOptions, Rate},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         caller_service_client::CallerServiceClient, device_service_client::DeviceServiceClient,
         integration_service_client::IntegrationServiceClient, tenant_service_client::TenantServiceClient,
-        user_service_client::UserServiceClient,
+        token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
     },
     store::StoreOptions,
 };
@@ -90,6 +90,7 @@ pub(crate) struct Clients {
     pub(crate) devices: DeviceServiceClient<Authorised>,
     pub(crate) integrations: IntegrationServiceClient<Authorised>,
     pub(crate) callers: CallerServiceClient<Authorised>,
+    pub(crate) tokens: TokenServiceClient<Authorised>,
 }
 
 impl Clients {
@@ -101,7 +102,8 @@ impl Clients {
             users: UserServiceClient::new(channel.clone()),
             devices: DeviceServiceClient::new(channel.clone()),
             integrations: IntegrationServiceClient::new(channel.clone()),
-            callers: CallerServiceClient::new(channel),
+            callers: CallerServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel),
         }
     }
 }
@@ -115,6 +117,12 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
+    /// From the next start on this algorithm's tokens are signed by a new key.
+    pub(crate) fn add_signing_key(&self, algorithm: JwtAlgorithm) -> String {
+        let file = &self.options.keyring_file;
+        Keyring::add_signing_key(file, algorithm, self.clock.now(), &SystemEntropy).unwrap()
+    }
+
     pub(crate) async fn start(self) -> Rekey {
         let Self { clock, admin_token, directory, options } = self;
         let service = Service::start(options.clone(), environment(&clock), false).await.unwrap();
@@ -177,6 +185,15 @@ impl Rekey {
     /// On SQLite.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
+    }
+
+    /// On SQLite, with keys that sign tokens.
+    pub(crate) async fn start_signing() -> Self {
+        let stopped = Self::start().await.pause().await;
+        for algorithm in JwtAlgorithm::ALL {
+            stopped.add_signing_key(algorithm);
+        }
+        stopped.start().await
     }
 
     /// On SQLite unless the options are set otherwise.

@@ -82,7 +82,7 @@ fn act(clients: Clients, number: usize, end: End) -> Call {
         }
         request
     }
-    let Clients { mut tenants, mut users, mut devices, mut integrations, mut callers } = clients;
+    let Clients { mut tenants, mut users, mut devices, mut integrations, mut callers, .. } = clients;
     let id = format!("cut-{number}");
     Box::pin(async move {
         match number % 8 {
