@@ -91,7 +91,10 @@ impl SignedRequest {
 /// Without the signature, which is a credential while its date is young.
 impl fmt::Debug for SignedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignedRequest").field("access_key", &self.access_key).field("date", &self.date).finish_non_exhaustive()
+        f.debug_struct("SignedRequest")
+            .field("access_key", &self.access_key)
+            .field("date", &self.date)
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,7 +183,9 @@ mod tests {
             let refused = read(&good.replacen(from, to, 1), DATE).unwrap_err();
             assert_eq!(refused.reason(), Reason::SignatureMalformed, "{from:?} to {to:?}");
         }
-        for other in ["", "PUT", "\n\n\n\n\n\n", &good[..good.len() - 1], &format!("{good}\n"), &good.replace('\n', "\r\n")] {
+        for other in
+            ["", "PUT", "\n\n\n\n\n\n", &good[..good.len() - 1], &format!("{good}\n"), &good.replace('\n', "\r\n")]
+        {
             assert!(read(other, DATE).is_err(), "{other:?}");
         }
     }

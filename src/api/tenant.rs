@@ -143,7 +143,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         device_policy,
         integration_policy,
         jwt_issuers,
-        token_issuer,
+        token_issuer: token_issuer.map(Box::new),
     };
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
@@ -289,7 +289,7 @@ impl From<Tenant> for proto::Tenant {
             device_policy: Some(tenant.settings.device_policy.into()),
             integration_policy: Some(tenant.settings.integration_policy.into()),
             jwt_issuers: tenant.settings.jwt_issuers.into_iter().map(Into::into).collect(),
-            token_issuer: tenant.settings.token_issuer.map(Into::into),
+            token_issuer: tenant.settings.token_issuer.map(|issuer| (*issuer).into()),
             ..Default::default()
         }
     }

@@ -13,8 +13,7 @@ use crate::{
     ops::Ops,
     proto::{
         ExchangeClientCredentialsRequest, ExchangeClientCredentialsResponse, ExchangeSignatureRequest,
-        ExchangeSignatureResponse, GetKeySetRequest, GetKeySetResponse, JsonWebKey,
-        token_service_server::TokenService,
+        ExchangeSignatureResponse, GetKeySetRequest, GetKeySetResponse, JsonWebKey, token_service_server::TokenService,
     },
 };
 
@@ -66,8 +65,7 @@ impl TokenService for TokenApi {
             }
             let Some(access_key) = access_key else { return Err(fields.error()) };
             fields.finish()?;
-            let signed =
-                SignedRequest::read(access_key, request.date, &request.canonical_request, &request.signature)?;
+            let signed = SignedRequest::read(access_key, request.date, &request.canonical_request, &request.signature)?;
             let issued = self.ops.exchange_signature(call, signed).await?;
             Ok(ExchangeSignatureResponse {
                 access_token: token_text(&issued.token),

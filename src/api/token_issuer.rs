@@ -37,8 +37,11 @@ pub(super) fn token_issuer(
         None => TokenIssuer::TTL_S,
         Some(ttl) => {
             let (least, most) = TokenIssuer::TTL_BOUNDS_S;
-            let seconds = u32::try_from(ttl.seconds).ok().filter(|seconds| ttl.nanos == 0 && (least..=most).contains(seconds));
-            seconds.or_else(|| fields.refuse(path("ttl"), "must be whole seconds, from a minute to 7 days")).unwrap_or(least)
+            let seconds =
+                u32::try_from(ttl.seconds).ok().filter(|seconds| ttl.nanos == 0 && (least..=most).contains(seconds));
+            seconds
+                .or_else(|| fields.refuse(path("ttl"), "must be whole seconds, from a minute to 7 days"))
+                .unwrap_or(least)
         }
     };
     let audience = fields.short_text(&path("audience"), given.audience, MAX_NAME);
@@ -73,7 +76,8 @@ impl From<TokenIssuer> for proto::TokenIssuer {
             JwtAlgorithm::ES256 => TokenAlgorithm::Es256,
             JwtAlgorithm::RS256 => TokenAlgorithm::Rs256,
         };
-        let scopes = |scopes: TokenScopes| proto::TokenScopes { subject_type: scopes.subject_type, scopes: scopes.scopes };
+        let scopes =
+            |scopes: TokenScopes| proto::TokenScopes { subject_type: scopes.subject_type, scopes: scopes.scopes };
         Self {
             issuer: issuer.issuer,
             algorithm: algorithm.into(),

@@ -18,8 +18,8 @@ use crate::{
         CreateUserRequest, CreateUserResponse, GetPasswordCensusRequest, GetPasswordCensusResponse, GetUserRequest,
         GetUserResponse, ImportUsersRequest, PasswordCheckResult, ResetPasswordRequest, ResetPasswordResponse,
         VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request,
-        issue_token_request, password_check,
-        reset_password_request, user_service_server::UserService, verify_password_request,
+        issue_token_request, password_check, reset_password_request, user_service_server::UserService,
+        verify_password_request,
     },
 };
 

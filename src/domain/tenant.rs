@@ -138,7 +138,7 @@ pub struct Settings {
     pub jwt_issuers: Vec<JwtIssuer>,
     /// How tokens of the users are issued; they get none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_issuer: Option<TokenIssuer>,
+    pub token_issuer: Option<Box<TokenIssuer>>,
 }
 
 /// What is in the tokens that the tenant's users get for their passwords.

@@ -15,7 +15,13 @@ mod path;
 mod request_id;
 mod upstream;
 
-use std::{convert::Infallible, fmt, net::{IpAddr, SocketAddr}, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
     HeaderValue,
@@ -129,6 +135,7 @@ impl fmt::Debug for Gateway {
 }
 
 /// What a gateway with this token shows to the service; `None` where it is no token.
+#[must_use]
 pub fn identity(token: &str) -> Option<MetadataValue<Ascii>> {
     let legal = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let mut value = MetadataValue::try_from(format!("Bearer {token}")).ok().filter(|_| legal)?;

@@ -128,10 +128,7 @@ impl fmt::Debug for Call {
 }
 
 /// A header's only value.
-fn the_one(
-    headers: &HeaderMap,
-    name: &'static str,
-) -> Result<Option<MetadataValue<Ascii>>, &'static str> {
+fn the_one(headers: &HeaderMap, name: &'static str) -> Result<Option<MetadataValue<Ascii>>, &'static str> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let legal = value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));

@@ -10,8 +10,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::{signature::password_signs, token::token_id},
     domain::{
-        Error, Password, Permission, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
-        tenant::JwtIssuer,
+        Error, Password, Permission, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState,
+        Tenant, tenant::JwtIssuer,
     },
     store::FoundCredential,
 };
@@ -166,7 +166,12 @@ impl Ops {
         key.open_password(place, &found.secret.payload)
     }
 
-    pub(super) fn caller_of(&self, found: FoundCredential, kind: ProofKind, expired: impl Fn() -> Error) -> Result<Caller> {
+    pub(super) fn caller_of(
+        &self,
+        found: FoundCredential,
+        kind: ProofKind,
+        expired: impl Fn() -> Error,
+    ) -> Result<Caller> {
         let FoundCredential { secret, subject, tenant } = found;
         if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
             return Err(expired().expired_at(end));

@@ -21,8 +21,8 @@ use crate::{
         signature::{password_signs, sha256},
     },
     domain::{
-        Error, Password, PublicKey, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, SubjectState, Tenant,
-        Timestamp, tenant::JwtAlgorithm,
+        Error, Password, PublicKey, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, SubjectState,
+        Tenant, Timestamp, tenant::JwtAlgorithm,
     },
     store::FoundCredential,
 };
@@ -83,7 +83,7 @@ impl Ops {
             Error::new(Reason::TokenIssuerNotSet, message)
         };
         let tenant = self.tenant_for_anybody(call, &request.tenant).await?.ok_or_else(not_set)?;
-        let issuer = tenant.settings.token_issuer.as_ref().ok_or_else(not_set)?;
+        let issuer = tenant.settings.token_issuer.as_deref().ok_or_else(not_set)?;
         self.limit_anybody(call.action, tenant.uid.as_str(), request.from.as_deref().unwrap_or_default())?;
 
         let verified = self.check_password(call, &tenant, request).await?;
@@ -272,7 +272,7 @@ impl Ops {
             None => None,
         };
         let tenant = tenant.ok_or_else(invalid)?;
-        let issuer = tenant.settings.token_issuer.as_ref().ok_or_else(invalid)?;
+        let issuer = tenant.settings.token_issuer.as_deref().ok_or_else(invalid)?;
         let claims = token.claims(&issuer.issuer, &issuer.audience, self.now())?;
         let id = ResourceId::parse(&claims.sub).ok_or_else(invalid)?;
         self.token_user(token, &tenant, id).await?.ok_or_else(invalid)?;

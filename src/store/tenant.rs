@@ -160,7 +160,7 @@ impl Command for InsertTenant {
         });
         jwt_issuer::Entity::insert_many(issuers).exec_without_returning(transaction).await?;
 
-        keep_issuer(transaction, &tenant.uid, tenant.settings.token_issuer.as_ref()).await?;
+        keep_issuer(transaction, &tenant.uid, tenant.settings.token_issuer.as_deref()).await?;
         insert_primary(transaction, &self.key, tenant.create_time).await?;
         append(transaction, &self.record).await
     }

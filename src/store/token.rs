@@ -49,10 +49,8 @@ pub(super) async fn keep_issuer(
     let others = token_issuer::Entity::delete_many().filter(token_issuer::Column::TenantUid.eq(tenant_uid.as_str()));
     others.exec(transaction).await?;
     if let Some(issuer) = issuer {
-        let row = token_issuer::ActiveModel {
-            issuer: Set(issuer.issuer.clone()),
-            tenant_uid: Set(tenant_uid.to_string()),
-        };
+        let row =
+            token_issuer::ActiveModel { issuer: Set(issuer.issuer.clone()), tenant_uid: Set(tenant_uid.to_string()) };
         token_issuer::Entity::insert(row).exec_without_returning(transaction).await?;
     }
     Ok(())

@@ -130,8 +130,12 @@ impl Stopped {
         let channel = connect(grpc).await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let upstream = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
-        let options_of_gateway =
-            GatewayOptions { listen, upstream, drain: Duration::from_secs(5), identity: gateway::identity(&admin_token) };
+        let options_of_gateway = GatewayOptions {
+            listen,
+            upstream,
+            drain: Duration::from_secs(5),
+            identity: gateway::identity(&admin_token),
+        };
         let gateway = Gateway::start(options_of_gateway).await.unwrap();
         let http = gateway.address();
         Rekey { clock, admin_token, directory, options, grpc, http, channel, service, gateway }

@@ -52,11 +52,14 @@ async fn ocariot_signs_in_with_a_password() {
     assert_eq!((request.subject, request.source.as_str()), (Some(Subject::Username("ada".to_owned())), "127.0.0.1"));
 
     let missing = |names: &str| {
-        let body = format!(r#"{{"code":400,"message":"Required fields were not provided...","description":"{names} are required!"}}"#);
+        let body = format!(
+            r#"{{"code":400,"message":"Required fields were not provided...","description":"{names} are required!"}}"#
+        );
         (400, body)
     };
     let invalid = |what: &str| {
-        let body = format!(r#"{{"code":400,"message":"One or more request fields are invalid...","description":"{what}"}}"#);
+        let body =
+            format!(r#"{{"code":400,"message":"One or more request fields are invalid...","description":"{what}"}}"#);
         (400, body)
     };
     for body in ["", "{", "null", "[]", "7", "{}"] {
@@ -69,8 +72,10 @@ async fn ocariot_signs_in_with_a_password() {
     assert!(service.asked().is_empty());
 
     let wrong = is(401, r#"{"code":401,"message":"Invalid username or password!"}"#);
-    let internal = r#"{"code":500,"message":"INTERNAL SERVER ERROR","description":"An internal server error has occurred."}"#;
-    let forbidden = r#"{"code":403,"message":"FORBIDDEN","description":"Authorization failed due to insufficient permissions."}"#;
+    let internal =
+        r#"{"code":500,"message":"INTERNAL SERVER ERROR","description":"An internal server error has occurred."}"#;
+    let forbidden =
+        r#"{"code":403,"message":"FORBIDDEN","description":"Authorization failed due to insufficient permissions."}"#;
     for (reason, answer) in [
         ("LOGIN_REFUSED", wrong.clone()),
         ("FIELDS_INVALID", wrong),
@@ -103,7 +108,10 @@ async fn ocariot_removes_users_and_tells_nothing_of_those_that_stay() {
     assert_eq!((request.tenant_id.as_str(), request.user_id.as_str(), request.allow_missing), ("-", ID, true));
     assert!(asked.iter().all(|asked| asked.headers["authorization"] == "Bearer t0ken"));
 
-    let forbidden = is(403, r#"{"code":403,"message":"FORBIDDEN","description":"Authorization failed due to insufficient permissions."}"#);
+    let forbidden = is(
+        403,
+        r#"{"code":403,"message":"FORBIDDEN","description":"Authorization failed due to insufficient permissions."}"#,
+    );
     assert_eq!(ask(&who.caller_id).await, forbidden);
     let id = r#"{"code":400,"message":"Parameter {user_id} is not in valid format!","description":"A 24-byte hex ID similar to this: 507f191e810c19729de860ea is expected."}"#;
     assert_eq!(ask("nonsense").await, is(400, id));
@@ -159,7 +167,10 @@ async fn licensespring_names_its_token_endpoint_and_gives_tokens_there() {
         ("grant_type=client_credentials&client_id=a", 401, "invalid_client"),
     ] {
         let (found, body_found) = ask(body).await;
-        assert!(found == status && body_found.starts_with(&format!(r#"{{"error":"{code}","error_description":""#)), "{body}: {body_found}");
+        assert!(
+            found == status && body_found.starts_with(&format!(r#"{{"error":"{code}","error_description":""#)),
+            "{body}: {body_found}"
+        );
     }
     assert!(service.asked().is_empty());
     for (reason, status, code) in [
@@ -193,7 +204,8 @@ fn known(method: &str, path: &str, more: &str, body: &str) -> String {
 #[tokio::test]
 async fn roma_has_a_signed_request_checked_by_the_service_and_calls_as_its_signer() {
     let service = StandIn::start().await;
-    let authentication = DeviceAuthentication { user_name: "device01".to_owned(), password: "Abcdefgh1234567!".to_owned() };
+    let authentication =
+        DeviceAuthentication { user_name: "device01".to_owned(), password: "Abcdefgh1234567!".to_owned() };
     service.answers(RESET, &ResetAuthenticationResponse { authentication: Some(authentication), ..Default::default() });
     let issued = ExchangeSignatureResponse { access_token: "a.b.c".to_owned(), ..Default::default() };
     service.answers(SIGNATURE, &issued);
@@ -259,9 +271,14 @@ async fn roma_has_a_signed_request_checked_by_the_service_and_calls_as_its_signe
 #[tokio::test]
 async fn roma_products_are_devices_of_their_own_name() {
     let service = StandIn::start().await;
-    let authentication = DeviceAuthentication { user_name: "device01".to_owned(), password: "Abcdefgh1234567!".to_owned() };
-    service.answers(RESET, &ResetAuthenticationResponse { authentication: Some(authentication.clone()), ..Default::default() });
-    service.answers(REVEAL, &RevealAuthenticationResponse { authentication: Some(authentication), ..Default::default() });
+    let authentication =
+        DeviceAuthentication { user_name: "device01".to_owned(), password: "Abcdefgh1234567!".to_owned() };
+    service.answers(
+        RESET,
+        &ResetAuthenticationResponse { authentication: Some(authentication.clone()), ..Default::default() },
+    );
+    service
+        .answers(REVEAL, &RevealAuthenticationResponse { authentication: Some(authentication), ..Default::default() });
     let path = "/v2/proj01/link/instances/inst01/products/815/authentication";
     let ask = async |method: &str, path: &str| {
         let headers = [("x-auth-token", "t0ken"), ("x-request-id", "r1")];

@@ -98,10 +98,7 @@ async fn what_is_for_anybody_is_named_here_and_looks_at_no_credential() {
     let mut open: Vec<_> = methods().into_iter().filter(|method| method.access == Access::Anybody).collect();
     open.sort_by(|one, other| one.path.cmp(&other.path));
     let names: Vec<_> = open.iter().filter_map(|method| method.path.rsplit('.').next()).collect();
-    assert_eq!(
-        names,
-        ["TokenService/ExchangeClientCredentials", "TokenService/GetKeySet", "UserService/IssueToken"]
-    );
+    assert_eq!(names, ["TokenService/ExchangeClientCredentials", "TokenService/GetKeySet", "UserService/IssueToken"]);
     let admin = bearer(&rekey.admin_token);
     for method in open {
         let mut answers = Vec::new();

@@ -85,7 +85,9 @@ async fn client_credentials_get_a_token_for_what_the_caller_may() {
 async fn wrong_client_credentials_are_refused_alike() {
     let rekey = with_key(&["users:get"]).await;
     let mut answers = Vec::new();
-    for (id, secret) in [(KEY, "wrong"), ("unknown", SECRET), ("ANOTHERKEY", KEY), ("%", SECRET), ("' OR 1=1 --", SECRET)] {
+    for (id, secret) in
+        [(KEY, "wrong"), ("unknown", SECRET), ("ANOTHERKEY", KEY), ("%", SECRET), ("' OR 1=1 --", SECRET)]
+    {
         let refused = exchange(&rekey, id, secret).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "CREDENTIAL_INVALID"), "{id}");
         answers.push(refused.message().to_owned());
@@ -151,7 +153,9 @@ async fn whatever_is_covered_cannot_be_changed() {
     let text = canonical("GET", "");
     let good = signed(&text, SECRET);
     ask(rekey.admin(), &good).await.unwrap();
-    for (from, to) in [("GET", "PUT"), ("/v2/p/", "/v2/q/"), ("\n\nhost:h", "\na=1\nhost:h"), ("host:h", "host:i"), ("e3b0", "e3b1")] {
+    for (from, to) in
+        [("GET", "PUT"), ("/v2/p/", "/v2/q/"), ("\n\nhost:h", "\na=1\nhost:h"), ("host:h", "host:i"), ("e3b0", "e3b1")]
+    {
         let changed = ExchangeSignatureRequest { canonical_request: text.replacen(from, to, 1).into(), ..good.clone() };
         assert_eq!(ask(rekey.admin(), &changed).await, Err("SIGNATURE_MISMATCH".to_owned()), "{from} to {to}");
     }

@@ -100,9 +100,11 @@ async fn reset(rekey: &Rekey, id: &str) {
 
 #[tokio::test]
 async fn a_password_gets_a_token_that_others_can_check_by_the_published_keys() {
-    for (algorithm, name) in
-        [(TokenAlgorithm::Rs256, Algorithm::RS256), (TokenAlgorithm::Es256, Algorithm::ES256), (TokenAlgorithm::Eddsa, Algorithm::EdDSA)]
-    {
+    for (algorithm, name) in [
+        (TokenAlgorithm::Rs256, Algorithm::RS256),
+        (TokenAlgorithm::Es256, Algorithm::ES256),
+        (TokenAlgorithm::Eddsa, Algorithm::EdDSA),
+    ] {
         let rekey = Rekey::start_signing().await;
         rekey.make_tenant(school(algorithm)).await;
         make_user(&rekey, ADA, "ada", "educator", SubjectState::Active).await;

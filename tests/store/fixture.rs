@@ -175,7 +175,11 @@ pub(crate) fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subj
         id: id(id_text),
         login: Some(format!("{id_text}@example.com")),
         state: SubjectState::Active,
-        attributes: Attributes { display_name: "Ängström".to_owned(), permissions: vec!["users:get".to_owned()], ..Attributes::default() },
+        attributes: Attributes {
+            display_name: "Ängström".to_owned(),
+            permissions: vec!["users:get".to_owned()],
+            ..Attributes::default()
+        },
         version: 1,
         create_time: NOW,
         update_time: NOW,

@@ -17,8 +17,8 @@ use super::{
 use crate::proto::{
     CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest, CreateSigningKeyRequest,
     CreateTenantRequest, CreateUserRequest, JwtIssuer, PolicyPreset, ScopeGrant, SecretPolicy, Tenant, TenantAlias,
-    TokenAlgorithm, TokenIssuer, TokenScopes, WhoAmIRequest, caller_service_client::CallerServiceClient, create_device_request, create_integration_request,
-    create_user_request, device_service_client::DeviceServiceClient,
+    TokenAlgorithm, TokenIssuer, TokenScopes, WhoAmIRequest, caller_service_client::CallerServiceClient,
+    create_device_request, create_integration_request, create_user_request, device_service_client::DeviceServiceClient,
     integration_service_client::IntegrationServiceClient, tenant_service_client::TenantServiceClient,
     user_service_client::UserServiceClient,
 };

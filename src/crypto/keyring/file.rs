@@ -88,7 +88,7 @@ enum State {
 /// Keys as they were read, to be taken by purpose.
 pub(super) struct Keys {
     path: PathBuf,
-    keys: Vec<(Purpose, State, Key)>,
+    rings: Vec<(Purpose, State, Key)>,
     signing: Vec<SigningKey>,
 }
 
@@ -123,7 +123,7 @@ impl Keys {
     /// The keys of one purpose, of which one is the primary.
     pub(super) fn take(&mut self, purpose: Purpose) -> Result<Ring, KeyringError> {
         let (mut primary, mut others) = (Vec::new(), Vec::new());
-        for (_, state, key) in self.keys.extract_if(.., |(of, ..)| *of == purpose) {
+        for (_, state, key) in self.rings.extract_if(.., |(of, ..)| *of == purpose) {
             match state {
                 State::Primary => primary.push(key),
                 State::Active => others.push(key),
@@ -168,7 +168,7 @@ pub(super) fn read(path: &Path) -> Result<Keys, KeyringError> {
         };
         keys.push((purpose, entry.state, Key { id: entry.id.to_owned(), secret }));
     }
-    Ok(Keys { path: path.to_owned(), keys, signing })
+    Ok(Keys { path: path.to_owned(), rings: keys, signing })
 }
 
 fn parse<'a>(path: &Path, text: &'a str) -> Result<Content<'a>, KeyringError> {

@@ -81,8 +81,7 @@ impl SigningKey {
                 der.as_ref().to_vec()
             }
             JwtAlgorithm::ES256 => {
-                let document =
-                    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?;
+                let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?;
                 document.as_ref().to_vec()
             }
             JwtAlgorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())?.as_ref().to_vec(),
@@ -131,7 +130,7 @@ impl SigningKey {
     }
 }
 
-/// The integers of a DER sequence (RSAPublicKey, RFC 8017 appendix A.1.1), without leading zeros.
+/// The integers of a DER sequence (`RSAPublicKey`, RFC 8017 appendix A.1.1), without leading zeros.
 fn integers(der: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (content, []) = tagged(0x30, der)? else { return None };
     let (mut rest, mut integers) = (content, Vec::new());
@@ -193,9 +192,8 @@ impl Keyring {
     /// With what tokens of our own are signed: the first algorithm that has a key. `None` where none has.
     #[must_use]
     pub fn signing_algorithm(&self) -> Option<JwtAlgorithm> {
-        let signs = |algorithm: &JwtAlgorithm| {
-            self.signing.iter().any(|key| key.is_primary && key.algorithm() == *algorithm)
-        };
+        let signs =
+            |algorithm: &JwtAlgorithm| self.signing.iter().any(|key| key.is_primary && key.algorithm() == *algorithm);
         JwtAlgorithm::ALL.into_iter().find(signs)
     }
 

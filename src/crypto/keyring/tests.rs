@@ -297,7 +297,8 @@ mod signing {
     fn a_new_key_signs_and_the_old_one_still_verifies() {
         let (_directory, path, _) = made(1);
         let old = add(&path, JwtAlgorithm::EdDSA);
-        let signed = Keyring::load(&path).unwrap().sign_token(JwtAlgorithm::EdDSA, HEADER, &json!({})).unwrap().unwrap();
+        let signed =
+            Keyring::load(&path).unwrap().sign_token(JwtAlgorithm::EdDSA, HEADER, &json!({})).unwrap().unwrap();
         let new = add(&path, JwtAlgorithm::EdDSA);
         let keyring = Keyring::load(&path).unwrap();
         let (message, signature) = parts(&signed);
@@ -305,7 +306,8 @@ mod signing {
         let (message, signature) =
             parts(&keyring.sign_token(JwtAlgorithm::EdDSA, HEADER, &json!({})).unwrap().unwrap());
         assert!(keyring.has_signed(&new, "EdDSA", &message, &signature));
-        let states: Vec<_> = Keyring::list(&path).unwrap().into_iter().skip(3).map(|key| (key.id, key.is_primary)).collect();
+        let states: Vec<_> =
+            Keyring::list(&path).unwrap().into_iter().skip(3).map(|key| (key.id, key.is_primary)).collect();
         assert_eq!(states, [(old, false), (new, true)]);
     }
 

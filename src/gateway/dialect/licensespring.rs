@@ -42,11 +42,10 @@ impl Route {
         let ["api", "v4", rest @ ..] = segments else { return None };
         Some(match rest {
             ["change_password"] | ["change_password", ""] if *method == Method::POST => Self::ChangePassword,
-            ["change_password"] | ["change_password", ""] => Self::OtherMethod("POST"),
             ["oauth_url"] | ["oauth_url", ""] if *method == Method::GET => Self::TokenUrl,
             ["oauth_url"] | ["oauth_url", ""] => Self::OtherMethod("GET"),
             ["oauth_token"] if *method == Method::POST => Self::Token,
-            ["oauth_token"] => Self::OtherMethod("POST"),
+            ["change_password"] | ["change_password", ""] | ["oauth_token"] => Self::OtherMethod("POST"),
             _ => Self::Unknown,
         })
     }

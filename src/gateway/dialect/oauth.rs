@@ -42,8 +42,9 @@ fn is_loopback(host: &str) -> bool {
     bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
+/// RFC 6749 section 5.1.
 #[derive(Serialize)]
-struct Token {
+struct Granted {
     access_token: String,
     expires_in: i64,
     token_type: &'static str,
@@ -86,7 +87,7 @@ pub(super) async fn token(mut exchange: Exchange) -> Answer {
     match call.wait(client.exchange_client_credentials(call.request(request))).await {
         Ok(issued) => {
             let expires_in = issued.ttl.map_or(0, |ttl| ttl.seconds);
-            json(StatusCode::OK, &Token { access_token: issued.access_token, expires_in, token_type: "Bearer" })
+            json(StatusCode::OK, &Granted { access_token: issued.access_token, expires_in, token_type: "Bearer" })
         }
         Err(failure) => refused(&failure),
     }

@@ -293,8 +293,7 @@ const INVALID_ID: Body<'static> = fixed(
     "A 24-byte hex ID similar to this: 507f191e810c19729de860ea is expected.",
 );
 
-const FORBIDDEN: Body<'static> =
-    fixed(403, "FORBIDDEN", "Authorization failed due to insufficient permissions.");
+const FORBIDDEN: Body<'static> = fixed(403, "FORBIDDEN", "Authorization failed due to insufficient permissions.");
 
 const ERRORS: &[(&[R], Body<'static>)] = &[
     // Every signature is, here, something other than a Bearer token.

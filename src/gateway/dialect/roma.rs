@@ -8,7 +8,10 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Unreadable, json_body, refuse, signed_request::{self, Refused}};
+use super::{
+    Unreadable, json_body, refuse,
+    signed_request::{self, Refused},
+};
 use crate::{
     gateway::{
         exchange::{Answer, BodyError, Exchange, allowing, json, retrying},

@@ -1,6 +1,9 @@
 //! Who issues tokens for the users of which tenant, and signatures that were used.
 
-use sea_orm::{DbErr, DeriveMigrationName, sea_query::{ForeignKeyAction, Table}};
+use sea_orm::{
+    DbErr, DeriveMigrationName,
+    sea_query::{ForeignKeyAction, Table},
+};
 use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
 
 use super::{index, number, reference, text};

@@ -3,8 +3,8 @@
 use aws_lc_rs::{digest, hmac};
 use data_encoding::HEXLOWER;
 use rekey::proto::{
-    CreateCallerRequest, CreateDeviceRequest, CreateSigningKeyRequest, ScopeGrant, SubjectState, Tenant, TokenAlgorithm,
-    TokenIssuer, TokenScopes, create_device_request,
+    CreateCallerRequest, CreateDeviceRequest, CreateSigningKeyRequest, ScopeGrant, SubjectState, Tenant,
+    TokenAlgorithm, TokenIssuer, TokenScopes, create_device_request,
 };
 use serde_json::Value;
 
@@ -86,7 +86,8 @@ async fn a_licensespring_client_gets_a_token_and_changes_a_password_with_it() {
     let bearer = format!("Bearer {}", body["access_token"].as_str().unwrap());
     let change = async |bearer: &str| {
         let headers = [("date", "Thu, 01 Jan 2026 00:00:00 GMT"), ("authorization", bearer)];
-        let body = r#"{"username":"jo@example.com","password":"the old phrase","new_password":"a new and longer phrase"}"#;
+        let body =
+            r#"{"username":"jo@example.com","password":"the old phrase","new_password":"a new and longer phrase"}"#;
         short(send(rekey.http, "POST", "/api/v4/change_password", &headers, body).await)
     };
     assert_eq!(change(&bearer).await, is(200, "password_changed"));
@@ -115,10 +116,8 @@ async fn a_roma_client_signs_its_requests() {
     let ask = async |method: &str, body: &str, secret: &str, sent: &str| {
         let path = "/v2/proj01/link/instances/inst01/products/815/authentication";
         let host = rekey.http;
-        let canonical = format!(
-            "{method}\n{path}/\n\nhost:{host}\nx-sdk-date:{date}\n\nhost;x-sdk-date\n{}",
-            hash(body)
-        );
+        let canonical =
+            format!("{method}\n{path}/\n\nhost:{host}\nx-sdk-date:{date}\n\nhost;x-sdk-date\n{}", hash(body));
         let message = format!("SDK-HMAC-SHA256\n{date}\n{}", hash(&canonical));
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let signature = HEXLOWER.encode(hmac::sign(&key, message.as_bytes()).as_ref());
