@@ -45,7 +45,7 @@ impl Route {
             ["oauth_url"] | ["oauth_url", ""] if *method == Method::GET => Self::TokenUrl,
             ["oauth_url"] | ["oauth_url", ""] => Self::OtherMethod("GET"),
             ["oauth_token"] if *method == Method::POST => Self::Token,
-            ["change_password"] | ["change_password", ""] | ["oauth_token"] => Self::OtherMethod("POST"),
+            ["change_password" | "oauth_token"] | ["change_password", ""] => Self::OtherMethod("POST"),
             _ => Self::Unknown,
         })
     }
