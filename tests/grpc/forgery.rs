@@ -12,9 +12,17 @@ use aws_lc_rs::{
     },
 };
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use rekey::proto::{
-    CreateCallerRequest, CreateSigningKeyRequest, ExchangeClientCredentialsRequest, JwtIssuer, ScopeGrant,
-    SubjectState, Tenant, TokenAlgorithm, WhoAmIRequest,
+use rekey::{
+    access::jwt::{self, Token},
+    crypto::Keyring,
+    domain::{
+        Timestamp,
+        tenant::{JwtAlgorithm, JwtIssuer as TrustedIssuer},
+    },
+    proto::{
+        CreateCallerRequest, CreateSigningKeyRequest, ExchangeClientCredentialsRequest, JwtIssuer, ScopeGrant,
+        SubjectState, Tenant, TokenAlgorithm, WhoAmIRequest,
+    },
 };
 use serde_json::{Value, json};
 use tonic::Code;
