@@ -277,8 +277,7 @@ async fn roma_products_are_devices_of_their_own_name() {
         RESET,
         &ResetAuthenticationResponse { authentication: Some(authentication.clone()), ..Default::default() },
     );
-    service
-        .answers(REVEAL, &RevealAuthenticationResponse { authentication: Some(authentication), ..Default::default() });
+    service.answers(REVEAL, &RevealAuthenticationResponse { authentication: Some(authentication) });
     let path = "/v2/proj01/link/instances/inst01/products/815/authentication";
     let ask = async |method: &str, path: &str| {
         let headers = [("x-auth-token", "t0ken"), ("x-request-id", "r1")];

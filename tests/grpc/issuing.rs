@@ -17,6 +17,9 @@ use tonic::{Code, Status};
 
 use crate::common::rekey::{Rekey, START, Stopped, fields, reason};
 
+/// What a test does to a good issuer.
+type Change = Box<dyn Fn(&mut TokenIssuer)>;
+
 pub(crate) const ADA: &str = "507f191e810c19729de860ea";
 pub(crate) const PASSWORD: &str = "a first long enough phrase";
 
@@ -259,7 +262,6 @@ async fn an_issuer_is_one_tenants_alone_and_of_good_form() {
         tenant
     };
     let ttl = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
-    type Change = Box<dyn Fn(&mut TokenIssuer)>;
     let changes: Vec<(&str, Change)> = vec![
         ("issuer", Box::new(|issuer| issuer.issuer = String::new())),
         ("issuer", Box::new(|issuer| issuer.issuer = "rekey:access".to_owned())),
