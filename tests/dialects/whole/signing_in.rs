@@ -3,12 +3,12 @@
 use aws_lc_rs::{digest, hmac};
 use data_encoding::HEXLOWER;
 use rekey::proto::{
-    CreateCallerRequest, CreateDeviceRequest, CreateSigningKeyRequest, ScopeGrant, SubjectState, Tenant,
+    CreateCallerRequest, CreateDeviceRequest, CreateSigningKeyRequest, PolicyPreset, ScopeGrant, SubjectState, Tenant,
     TokenAlgorithm, TokenIssuer, TokenScopes, create_device_request,
 };
 use serde_json::Value;
 
-use super::{is, make_user, short, tenant};
+use super::{is, make_user, policy, short, tenant};
 use crate::{common::rekey::Rekey, wire::send};
 
 const SECRET: &str = "SKEXAMPLE-SKEXAMPLE";
@@ -49,7 +49,13 @@ async fn an_ocariot_user_signs_in_and_changes_his_password_with_the_token() {
         scope_grants: vec![own],
         ..TokenIssuer::default()
     });
-    rekey.make_tenant(Tenant { token_issuer, ..tenant("school", "ocariot", "default") }).await;
+    rekey
+        .make_tenant(Tenant {
+            token_issuer,
+            user_policy: Some(policy(PolicyPreset::Ocariot)),
+            ..tenant("school", "ocariot", "default")
+        })
+        .await;
     make_user(&rekey, "school", ID, "ada", SubjectState::Active).await;
     let sign_in = async |password: &str| {
         let body = format!(r#"{{"username":"ada","password":"{password}"}}"#);
@@ -72,7 +78,8 @@ async fn an_ocariot_user_signs_in_and_changes_his_password_with_the_token() {
 #[tokio::test]
 async fn a_licensespring_client_gets_a_token_and_changes_a_password_with_it() {
     let rekey = Rekey::start_signing().await;
-    rekey.make_tenant(tenant("soft", "licensespring", "soft")).await;
+    let user_policy = Some(policy(PolicyPreset::Licensespring));
+    rekey.make_tenant(Tenant { user_policy, ..tenant("soft", "licensespring", "soft") }).await;
     make_user(&rekey, "soft", "jo", "jo@example.com", SubjectState::Active).await;
     make_key(&rekey, "soft", &["users:changePassword"]).await;
     let ask = async |secret: &str| {
