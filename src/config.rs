@@ -23,7 +23,7 @@ use self::limits::{Foreign, Limits};
 use crate::{
     app::{ServiceOptions, StartError},
     crypto::HasherOptions,
-    gateway::GatewayOptions,
+    gateway::{self, GatewayOptions},
     store::StoreOptions,
 };
 
@@ -95,6 +95,7 @@ struct Gateway {
     listen: SocketAddr,
     upstream: String,
     upstream_ca_file: PathBuf,
+    token_file: PathBuf,
     allow_plaintext: bool,
 }
 
@@ -226,7 +227,7 @@ impl Config {
     /// What a gateway is started with.
     ///
     /// # Errors
-    /// Where the authority's certificate cannot be read.
+    /// Where the authority's certificate or the gateway's own token cannot be read.
     pub fn gateway(&self) -> Result<GatewayOptions, StartError> {
         let invalid = |cause| StartError::Config(format!("gateway.upstream: {cause}"));
         let mut upstream = Endpoint::from_shared(self.gateway.upstream.clone()).map_err(invalid)?;
@@ -234,7 +235,13 @@ impl Config {
             let authority = Certificate::from_pem(read("gateway.upstream_ca_file", &self.gateway.upstream_ca_file)?);
             upstream = upstream.tls_config(ClientTlsConfig::new().ca_certificate(authority)).map_err(invalid)?;
         }
-        Ok(GatewayOptions { listen: self.gateway.listen, upstream, drain: self.drain() })
+        let identity = if is_set(&self.gateway.token_file) {
+            let identity = gateway::identity(read("gateway.token_file", &self.gateway.token_file)?.trim());
+            Some(identity.ok_or_else(|| StartError::Config("gateway.token_file: holds no token".to_owned()))?)
+        } else {
+            None
+        };
+        Ok(GatewayOptions { listen: self.gateway.listen, upstream, drain: self.drain(), identity })
     }
 
     /// How long running calls may take to end once the process is told to stop.

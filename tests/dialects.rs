@@ -16,6 +16,8 @@ mod ocariot;
 mod roma;
 #[path = "dialects/sidecar.rs"]
 mod sidecar;
+#[path = "dialects/signing_in.rs"]
+mod signing_in;
 #[path = "dialects/stand_in.rs"]
 mod stand_in;
 #[path = "dialects/whole/mod.rs"]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::finding::{Finding, Held, Standing};
-use crate::domain::{Permission, Reach, ResourceId, Result, Role, Subject, Tenant, TenantLimits, Timestamp, Uid};
+use crate::domain::{
+    Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, Tenant, TenantLimits, Timestamp, Uid,
+};
 
 /// What a method asks of its caller, from the `rule` option of the proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub enum ProofKind {
     Jwt,
     /// A signature over the date.
     SignedDate,
+    /// A short-lived token that was got for another credential.
+    AccessToken,
+    /// None: only methods for anybody are called so.
+    Nothing,
 }
 
 /// The proof of a caller.
@@ -84,6 +90,25 @@ impl Caller {
         }
     }
 
+    /// Who calls a method that is for anybody. It is of no tenant, holds nothing and reaches nothing but what such a
+    /// method hands out by itself.
+    #[must_use]
+    pub fn nobody() -> Self {
+        let proof = Proof { kind: ProofKind::Nothing, name: String::new(), expire_time: None, read_only: false };
+        Self {
+            limits: TenantLimits::default(),
+            tenant_uid: Uid::from_stored(""),
+            tenant_id: Uid::from_stored("").into(),
+            reaches_all: false,
+            id: String::new(),
+            permissions: Vec::new(),
+            roles: Vec::new(),
+            rank: 0,
+            own_permissions: Vec::new(),
+            proof,
+        }
+    }
+
     /// For the audit: `tenant/caller` and the proof.
     #[must_use]
     pub fn name(&self) -> String {
@@ -91,6 +116,8 @@ impl Caller {
             ProofKind::ApiToken => "token",
             ProofKind::Jwt => "jwt",
             ProofKind::SignedDate => "key",
+            ProofKind::AccessToken => "access",
+            ProofKind::Nothing => return "nobody".to_owned(),
         };
         format!("{}/{} {kind}:{}", self.tenant_id, self.id, self.proof.name)
     }
@@ -143,8 +170,11 @@ impl Caller {
     /// Lets the caller in, or not.
     ///
     /// # Errors
-    /// Permission missing; API key read-only.
+    /// Credential missing, where there has to be one; permission missing; API key read-only.
     pub fn authorise(self: &Arc<Self>, access: Access) -> Result<Grant> {
+        if self.proof.kind == ProofKind::Nothing && access != Access::Anybody {
+            return Err(Error::new(Reason::CredentialMissing, "nobody is known to call"));
+        }
         let findings = self.weigh(access);
         findings.iter().try_for_each(|finding| finding.obey())?;
         let own_only = findings.iter().any(|found| matches!(found, Finding::Permission { held: Held::OwnOnly, .. }));

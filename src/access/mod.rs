@@ -7,6 +7,8 @@ pub mod credential;
 pub mod finding;
 pub mod jwt;
 pub mod signed_date;
+pub mod signed_request;
+mod strict_json;
 
 pub use caller::{Access, Caller, Grant, Proof, ProofKind};
 pub use credential::Credential;

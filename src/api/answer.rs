@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use prost::Message;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Code, Request, Response, Status};
 use zeroize::Zeroizing;
 
@@ -115,6 +115,12 @@ pub(super) fn unless_overloaded<T>(outcome: Result<Option<T>>) -> Result<(Option
 #[expect(clippy::disallowed_methods, reason = "leaves by the front door")]
 pub(super) fn secret_text(password: &Password) -> String {
     password.secret().expose_secret().to_owned()
+}
+
+/// A token on its way to the one it was made for.
+#[expect(clippy::disallowed_methods, reason = "leaves by the front door, once")]
+pub(super) fn token_text(token: &SecretString) -> String {
+    token.expose_secret().to_owned()
 }
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {

@@ -184,6 +184,8 @@ impl CallerService for CallerApi {
                 ProofKind::ApiToken => CredentialKind::ApiToken,
                 ProofKind::Jwt => CredentialKind::Jwt,
                 ProofKind::SignedDate => CredentialKind::SignedDate,
+                ProofKind::AccessToken => CredentialKind::AccessToken,
+                ProofKind::Nothing => CredentialKind::Unspecified,
             };
             Ok(WhoAmIResponse {
                 tenant_id: caller.tenant_id.to_string(),

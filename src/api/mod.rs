@@ -20,6 +20,7 @@ mod policy;
 pub mod rules;
 mod tenant;
 mod token;
+mod token_issuer;
 mod user;
 mod validate;
 

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     answer::{answer, state, timestamp},
     listing::{TENANTS, page},
+    token_issuer::token_issuer,
     validate::Fields,
 };
 use crate::{
@@ -25,9 +26,10 @@ use crate::{
 };
 
 /// The most characters of a display name, an issuer, an audience, a scope.
-const MAX_NAME: usize = 128;
+pub(super) const MAX_NAME: usize = 128;
 /// The most aliases, issuers, and grants of an issuer.
-const MAX_ITEMS: usize = 64;
+pub(super) const MAX_ITEMS: usize = 64;
+
 pub(super) struct TenantApi {
     ops: Ops,
 }
@@ -127,6 +129,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     let labels = fields.labels("tenant.labels", tenant.labels);
     let permission_aliases = fields.permission_aliases("tenant.permission_aliases", tenant.permission_aliases);
     let limits = limits::limits(&mut fields, "tenant.limits", tenant.limits);
+    let token_issuer = token_issuer(&mut fields, tenant.token_issuer);
     let settings = Settings {
         display_name: display_name.unwrap_or_default(),
         change_password_allowed: tenant.change_password_allowed,
@@ -137,6 +140,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
         labels: labels.unwrap_or_default(),
         permission_aliases: permission_aliases.unwrap_or_default(),
         limits,
+        token_issuer: token_issuer.map(Box::new),
     };
     for defect in settings.defects() {
         fields.refuse::<()>(format!("tenant.{}", defect.field), defect.description);
@@ -145,7 +149,7 @@ fn create(request: CreateTenantRequest) -> Result<CreateTenant, Error> {
     Ok(CreateTenant { id: id.flatten(), aliases, settings })
 }
 
-fn bounded<T>(fields: &mut Fields, field: &str, items: &[T]) {
+pub(super) fn bounded<T>(fields: &mut Fields, field: &str, items: &[T]) {
     if items.len() > MAX_ITEMS {
         fields.refuse::<()>(field, format!("must be at most {MAX_ITEMS}"));
     }
@@ -241,26 +245,8 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             Ok(algorithm) => Some(algorithm),
             Err(rule) => fields.refuse(format!("{path}.public_key_pem"), rule),
         };
-        bounded(fields, &format!("{path}.scope_grants"), &issuer.scope_grants);
-        let mut scope_grants = Vec::new();
-        for (index, grant) in issuer.scope_grants.into_iter().take(MAX_ITEMS).enumerate() {
-            let path = format!("{path}.scope_grants[{index}]");
-            let scope = fields.text(&format!("{path}.scope"), grant.scope, MAX_NAME);
-            if scope.as_deref().is_some_and(|scope| scope.contains(' ')) {
-                fields.refuse::<()>(format!("{path}.scope"), "must not contain spaces");
-            }
-            bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
-            let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
-            let types = types
-                .filter_map(|(index, name)| fields.text(&format!("{path}.subject_types[{index}]"), name, MAX_NAME));
-            scope_grants.push(ScopeGrant {
-                scope: scope.unwrap_or_default(),
-                permission: grant.permission,
-                own_only: grant.own_only,
-                subject_types: types.collect(),
-            });
-        }
         // One that is wrong keeps its place, so that its grants are told by theirs; nothing else comes of it.
+        let scope_grants = scope_grants(fields, &path, issuer.scope_grants);
         issuers.push(JwtIssuer {
             issuer: name.unwrap_or_default(),
             public_key_pem: issuer.public_key_pem,
@@ -270,6 +256,33 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
         });
     }
     issuers
+}
+
+/// What scopes allow, in a message at this path.
+pub(super) fn scope_grants(fields: &mut Fields, path: &str, given: Vec<proto::ScopeGrant>) -> Vec<ScopeGrant> {
+    bounded(fields, &format!("{path}.scope_grants"), &given);
+    let mut scope_grants = Vec::new();
+    for (index, grant) in given.into_iter().take(MAX_ITEMS).enumerate() {
+        let path = format!("{path}.scope_grants[{index}]");
+        let scope = scope(fields, &format!("{path}.scope"), grant.scope);
+        bounded(fields, &format!("{path}.subject_types"), &grant.subject_types);
+        let types = grant.subject_types.into_iter().take(MAX_ITEMS).enumerate();
+        let types =
+            types.filter_map(|(index, name)| fields.text(&format!("{path}.subject_types[{index}]"), name, MAX_NAME));
+        scope_grants.push(ScopeGrant {
+            scope: scope.unwrap_or_default(),
+            permission: grant.permission,
+            own_only: grant.own_only,
+            subject_types: types.collect(),
+        });
+    }
+    scope_grants
+}
+
+/// A scope: text without spaces.
+pub(super) fn scope(fields: &mut Fields, path: &str, given: String) -> Option<String> {
+    let scope = fields.text(path, given, MAX_NAME)?;
+    if scope.contains(' ') { fields.refuse(path, "must not contain spaces") } else { Some(scope) }
 }
 
 impl From<Tenant> for proto::Tenant {
@@ -291,6 +304,7 @@ impl From<Tenant> for proto::Tenant {
             state: state(tenant.state).into(),
             permission_aliases: tenant.settings.permission_aliases.into_iter().map(Into::into).collect(),
             limits: limits::shown(tenant.settings.limits),
+            token_issuer: tenant.settings.token_issuer.map(|issuer| (*issuer).into()),
             ..Default::default()
         }
     }
@@ -332,19 +346,24 @@ impl From<Policy> for SecretPolicy {
     }
 }
 
-impl From<JwtIssuer> for proto::JwtIssuer {
-    fn from(issuer: JwtIssuer) -> Self {
-        let grant = |grant: ScopeGrant| proto::ScopeGrant {
+impl From<ScopeGrant> for proto::ScopeGrant {
+    fn from(grant: ScopeGrant) -> Self {
+        Self {
             scope: grant.scope,
             permission: grant.permission,
             own_only: grant.own_only,
             subject_types: grant.subject_types,
-        };
+        }
+    }
+}
+
+impl From<JwtIssuer> for proto::JwtIssuer {
+    fn from(issuer: JwtIssuer) -> Self {
         Self {
             issuer: issuer.issuer,
             public_key_pem: issuer.public_key_pem,
             audience: issuer.audience,
-            scope_grants: issuer.scope_grants.into_iter().map(grant).collect(),
+            scope_grants: issuer.scope_grants.into_iter().map(Into::into).collect(),
         }
     }
 }

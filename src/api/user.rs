@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
+    answer::{answer, secret_text, soft_lock, state, timestamp, token_text, unless_overloaded},
     import,
     listing::page_of,
     mask::Mask,
@@ -21,8 +21,9 @@ use crate::{
         self, BatchVerifyPasswordsRequest, BatchVerifyPasswordsResponse, ChangePasswordRequest, ChangePasswordResponse,
         CreateUserRequest, CreateUserResponse, GetPasswordCensusRequest, GetPasswordCensusResponse, GetUserRequest,
         GetUserResponse, ImportUsersRequest, PasswordCheckResult, ResetPasswordRequest, ResetPasswordResponse,
-        VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request, password_check,
-        reset_password_request, user_service_server::UserService, verify_password_request,
+        VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request,
+        issue_token_request, password_check, reset_password_request, user_service_server::UserService,
+        verify_password_request,
     },
 };
 
@@ -319,9 +320,30 @@ impl UserService for UserApi {
 
     async fn issue_token(
         &self,
-        _request: Request<proto::IssueTokenRequest>,
+        request: Request<proto::IssueTokenRequest>,
     ) -> Result<Response<proto::IssueTokenResponse>, Status> {
-        Err(super::error::unimplemented())
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let subject = request.subject.map(|subject| match subject {
+                issue_token_request::Subject::UserId(id) => ByIdOrLogin::Id(id),
+                issue_token_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
+            });
+            let user = fields.subject("user_id", subject);
+            let password = fields.password("password", request.password);
+            let from = fields.source_of(request.source);
+            let (Some(tenant), Some(user), Some(password), Some(from)) = (tenant, user, password, from) else {
+                return Err(fields.error());
+            };
+            let issued = self.ops.issue_token(call, VerifyPassword { tenant, user, password, from }).await?;
+            Ok(proto::IssueTokenResponse {
+                access_token: token_text(&issued.token),
+                token_type: "Bearer".to_owned(),
+                expire_time: Some(timestamp(issued.expire_time)),
+                user_id: issued.subject_id.to_string(),
+            })
+        })
+        .await
     }
 }
 
@@ -357,12 +379,12 @@ impl From<UserView> for proto::User {
             user_id: subject.id.to_string(),
             etag: subject.etag(),
             username: subject.login.unwrap_or_default(),
+            labels: subject.attributes.labels.into_iter().collect(),
             state: state(subject.state).into(),
             password_change_time: password_change_time.map(timestamp),
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
-            labels: subject.attributes.labels.into_iter().collect(),
             rank: subject.attributes.rank,
             ..Default::default()
         }

@@ -2,12 +2,18 @@
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
-use super::failure::{Exit, Failure};
+use super::{
+    failure::{Exit, Failure},
+    keys,
+};
 use crate::{
     app::Environment,
     config::Config,
     crypto::Keyring,
-    domain::{ResourceId, TenantRef, Uid, tenant::SYSTEM_TENANT},
+    domain::{
+        ResourceId, TenantRef, Uid,
+        tenant::{JwtAlgorithm, SYSTEM_TENANT},
+    },
     store::Store,
 };
 
@@ -29,6 +35,7 @@ pub(super) fn make_keyring(config: &Config, environment: &Environment) -> Result
     if !path.try_exists().map_err(unreadable)? {
         Keyring::create(&path, environment.clock.now(), environment.entropy.as_ref())
             .map_err(|cause| Failure::new(Exit::Keyring, cause.to_string()))?;
+        keys::add(config, environment, &JwtAlgorithm::ALL)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod health;
 mod import;
 mod init;
 mod installation;
+mod keys;
 mod migrate;
 mod output;
 mod print;
@@ -89,6 +90,7 @@ enum Command {
     Serve(serve::Arguments),
     Gateway(gateway::Arguments),
     Migrate(migrate::Arguments),
+    Keys(keys::Arguments),
     Health(health::Arguments),
     Calibrate(calibrate::Arguments),
     Import(import::Arguments),
@@ -129,6 +131,7 @@ impl Cli {
             Command::Migrate(arguments) => {
                 global.start(Vec::new())?.run(|config| migrate::run(config, arguments.check))
             }
+            Command::Keys(arguments) => global.start(Vec::new())?.run(|config| keys::run(config, arguments.command)),
             Command::Health(arguments) => block_on(health::run(arguments)),
             Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),
             Command::Import(arguments) => block_on(import::run(arguments)),

@@ -1,9 +1,15 @@
 //! HMAC signatures of requests.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use secrecy::ExposeSecret as _;
 
 use crate::domain::Password;
+
+/// SHA-256 (FIPS 180-4).
+#[must_use]
+pub fn sha256(message: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA256, message).as_ref().to_vec()
+}
 
 /// Whether `signature` is HMAC-SHA-256 of `message` under `key` (RFC 2104); constant time.
 #[must_use]
@@ -33,6 +39,21 @@ mod tests {
         assert!(hmac_sha256_matches(key, message, &signature));
         assert!(!hmac_sha256_matches(b"another key", message, &signature));
         assert!(!hmac_sha256_matches(key, b"another message", &signature));
+    }
+
+    /// The known answer of the dialect `roma`.
+    #[test]
+    fn the_known_answer_of_another_vendor_matches() {
+        let canonical = b"PUT\n/v2/proj01/link/instances/inst01/devices/4711/authentication/\n\n\
+            content-type:application/json;charset=utf-8\nhost:127.0.0.1:8080\nuser-agent:ua/1\nx-project-id:proj01\n\
+            x-sdk-date:20240102T030405Z\n\ncontent-type;host;user-agent;x-project-id;x-sdk-date\n";
+        let body = br#"{"user_name": "device01", "password": "Abcdefgh1234567!"}"#;
+        let canonical = [canonical.as_slice(), HEXLOWER.encode(&sha256(body)).as_bytes()].concat();
+        let digest = HEXLOWER.encode(&sha256(&canonical));
+        assert_eq!(digest, "06b2c01034a96ed4340a24b25dc98654c401fdb81231edfc9a736680ff2648e6");
+        let message = format!("SDK-HMAC-SHA256\n20240102T030405Z\n{digest}");
+        let signature = HEXLOWER.decode(b"757deaa832f9d8525bf03622c3ae17ec80907a79c227010fb65e6f1b9f888dff").unwrap();
+        assert!(hmac_sha256_matches(b"SKEXAMPLE", message.as_bytes(), &signature));
     }
 
     /// RFC 4231 section 4.3.

@@ -150,6 +150,9 @@ pub struct Settings {
     /// What differs from the service's own limits.
     #[serde(default)]
     pub limits: TenantLimits,
+    /// How tokens of the users are issued; they get none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_issuer: Option<Box<TokenIssuer>>,
 }
 
 impl Settings {
@@ -164,8 +167,16 @@ impl Settings {
     #[must_use]
     pub fn defects(&self) -> Vec<Violation> {
         let mut defects = Vec::new();
-        for (issuer, trusted) in self.jwt_issuers.iter().enumerate() {
-            for (grant, granted) in trusted.scope_grants.iter().enumerate() {
+        if let Some(own) = &self.token_issuer
+            && self.jwt_issuers.iter().any(|trusted| trusted.issuer == own.issuer)
+        {
+            defects.push(Violation::new("token_issuer.issuer", "is that of one of jwt_issuers"));
+        }
+        let trusted = self.jwt_issuers.iter().enumerate();
+        let trusted = trusted.map(|(place, issuer)| (format!("jwt_issuers[{place}]"), &issuer.scope_grants));
+        let own = self.token_issuer.iter().map(|issuer| ("token_issuer".to_owned(), &issuer.scope_grants));
+        for (issuer, scope_grants) in trusted.chain(own) {
+            for (grant, granted) in scope_grants.iter().enumerate() {
                 let rule = match self.permission(&granted.permission) {
                     None => "is no permission of Rekey's and no alias of this tenant's",
                     Some(permission) if granted.own_only && !permission.can_be_own() => {
@@ -173,7 +184,7 @@ impl Settings {
                     }
                     Some(_) => continue,
                 };
-                let field = format!("jwt_issuers[{issuer}].scope_grants[{grant}].permission");
+                let field = format!("{issuer}.scope_grants[{grant}].permission");
                 defects.push(Violation::new(field, rule));
             }
         }
@@ -187,7 +198,11 @@ impl Settings {
         let issuers = self.jwt_issuers.iter().filter(|issuer| before.is_none_or(|it| !it.jwt_issuers.contains(issuer)));
         let aliases = self.permission_aliases.iter();
         let aliases = aliases.filter(|alias| before.is_none_or(|it| !it.permission_aliases.contains(alias)));
-        let granted = issuers.flat_map(|issuer| &issuer.scope_grants).map(|grant| &grant.permission);
+        let own =
+            self.token_issuer.iter().filter(|issuer| before.is_none_or(|it| it.token_issuer.as_ref() != Some(issuer)));
+        let granted =
+            issuers.flat_map(|issuer| &issuer.scope_grants).chain(own.flat_map(|issuer| &issuer.scope_grants));
+        let granted = granted.map(|grant| &grant.permission);
         let aliased = aliases.map(|alias| &alias.permission);
         let mut given: Vec<Permission> = granted.chain(aliased).filter_map(|name| self.permission(name)).collect();
         given.sort_unstable();
@@ -231,6 +246,54 @@ impl PermissionAlias {
     }
 }
 
+/// What is in the tokens that the tenant's users get for their passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenIssuer {
+    /// The `iss`; no other tenant has the same.
+    pub issuer: String,
+    /// With which kind of key they are signed.
+    pub algorithm: JwtAlgorithm,
+    /// How long they are good, in seconds.
+    pub ttl_s: u32,
+    /// The `aud`; none where empty.
+    pub audience: String,
+    /// The label of a user whose value becomes `sub_type`; none where empty.
+    pub subject_type_label: String,
+    /// Which scopes a token has.
+    pub scopes: Vec<TokenScopes>,
+    /// What scopes allow where a token is shown to us.
+    pub scope_grants: Vec<ScopeGrant>,
+}
+
+impl TokenIssuer {
+    /// How long tokens are good where nobody says, in seconds.
+    pub const TTL_S: u32 = 15 * 60;
+    /// The shortest and the longest, in seconds.
+    pub const TTL_BOUNDS_S: (u32, u32) = (60, 7 * 86_400);
+
+    /// The scopes of a user of this type, as a token has them: each once, joined by spaces.
+    #[must_use]
+    pub fn scope_of(&self, subject_type: &str) -> String {
+        let of_type = |scopes: &&TokenScopes| scopes.subject_type.is_empty() || scopes.subject_type == subject_type;
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in self.scopes.iter().filter(of_type).flat_map(|scopes| &scopes.scopes) {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
+        scopes.join(" ")
+    }
+}
+
+/// The scopes of one type of user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenScopes {
+    /// The type; every type where empty.
+    pub subject_type: String,
+    /// Its scopes.
+    pub scopes: Vec<String>,
+}
+
 /// Somebody whose JWTs name callers of the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JwtIssuer {
@@ -268,6 +331,21 @@ pub struct ScopeGrant {
     pub own_only: bool,
     /// Where not empty: only for these in `sub_type`.
     pub subject_types: Vec<String>,
+}
+
+impl JwtAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::EdDSA, Self::ES256, Self::RS256];
+
+    /// Its name (RFC 7518, RFC 8037).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::ES256 => "ES256",
+            Self::EdDSA => "EdDSA",
+        }
+    }
 }
 
 #[cfg(test)]

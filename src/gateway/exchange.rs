@@ -1,18 +1,22 @@
 //! One request under way, and how answers are made.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HOST, RETRY_AFTER},
     request::Parts,
+    uri::Authority,
 };
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tonic::transport::Channel;
+use tonic::{
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 use super::{request_id::RequestId, upstream::Call};
 
@@ -30,10 +34,24 @@ pub(super) const JSON: &str = "application/json";
 /// A request under way.
 pub(super) struct Exchange {
     parts: Parts,
-    body: Option<Incoming>,
-    channel: Channel,
+    body: Body,
+    upstream: Upstream,
     /// Its name.
     pub(super) request_id: RequestId,
+}
+
+/// The way to the service, and what is known of the way to us.
+pub(super) struct Upstream {
+    pub(super) channel: Channel,
+    /// The gateway's own credential.
+    pub(super) identity: Option<MetadataValue<Ascii>>,
+    /// Who sent the request, or the last proxy before us.
+    pub(super) peer: Option<IpAddr>,
+}
+
+enum Body {
+    Unread(Incoming),
+    Read(Result<Bytes, BodyError>),
 }
 
 /// Why there is no body to read.
@@ -46,9 +64,25 @@ pub(super) enum BodyError {
 }
 
 impl Exchange {
-    pub(super) fn new(request: http::Request<Incoming>, channel: Channel, request_id: RequestId) -> Self {
+    pub(super) fn new(request: http::Request<Incoming>, upstream: Upstream, request_id: RequestId) -> Self {
         let (parts, body) = request.into_parts();
-        Self { parts, body: Some(body), channel, request_id }
+        Self { parts, body: Body::Unread(body), upstream, request_id }
+    }
+
+    /// Who sent it, or the last proxy before us.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.upstream.peer
+    }
+
+    /// The gateway's own credential.
+    pub(super) fn identity(&self) -> Option<MetadataValue<Ascii>> {
+        self.upstream.identity.clone()
+    }
+
+    /// The host that was asked, as it was named.
+    pub(super) fn host(&self) -> Option<&str> {
+        let named = self.parts.headers.get(HOST).map(|value| value.to_str().ok());
+        named.unwrap_or_else(|| self.parts.uri.authority().map(Authority::as_str))
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -74,20 +108,28 @@ impl Exchange {
     /// # Errors
     /// The name of a header that cannot be carried on.
     pub(super) fn call(&self, headers: &[&'static str]) -> Result<Call, &'static str> {
-        Call::new(self.channel.clone(), &self.parts.headers, headers, &self.request_id)
+        Call::new(self.upstream.channel.clone(), &self.parts.headers, headers, &self.request_id)
     }
 
-    /// The whole body.
+    /// The whole body, however often it is asked for.
     pub(super) async fn body(&mut self) -> Result<Bytes, BodyError> {
-        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
-        if body.size_hint().lower() > MAX_BODY as u64 {
-            return Err(BodyError::TooLarge);
-        }
-        match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-            Ok(Err(_)) | Err(_) => Err(BodyError::Incomplete),
-        }
+        let body = match std::mem::replace(&mut self.body, Body::Read(Err(BodyError::Incomplete))) {
+            Body::Unread(body) => read(body).await,
+            Body::Read(body) => body,
+        };
+        self.body = Body::Read(body.clone());
+        body
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BodyError::Incomplete),
     }
 }
 

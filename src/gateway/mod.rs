@@ -10,11 +10,18 @@ mod dialect;
 mod exchange;
 mod failure;
 mod json;
+mod key_set;
 mod path;
 mod request_id;
 mod upstream;
 
-use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
     HeaderValue,
@@ -31,12 +38,15 @@ use hyper_util::{
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
 use tracing::{debug, info, warn};
 
 use self::{
     canonical::Routes,
-    exchange::{Answer, Exchange},
+    exchange::{Answer, Exchange, Upstream},
     request_id::RequestId,
 };
 use crate::{
@@ -53,6 +63,8 @@ pub struct GatewayOptions {
     pub upstream: Endpoint,
     /// How long running requests may take to end once the gateway is told to stop.
     pub drain: Duration,
+    /// What the gateway itself shows to the service, which it may ask who signed a request (`authorization`).
+    pub identity: Option<MetadataValue<Ascii>>,
 }
 
 /// A gateway that runs.
@@ -85,11 +97,11 @@ impl Gateway {
     /// # Errors
     /// Where the address is taken or not ours.
     pub async fn start(options: GatewayOptions) -> std::io::Result<Self> {
-        let GatewayOptions { listen, upstream, drain } = options;
+        let GatewayOptions { listen, upstream, drain, identity } = options;
         let incoming = Incoming::bind(listen, LIMITS).await?;
         let address = incoming.address();
         let channel = upstream.connect_timeout(CONNECT_WITHIN).connect_lazy();
-        let service = Arc::new(Service { channel, routes: Routes::read(&DESCRIPTORS) });
+        let service = Arc::new(Service { channel, identity, routes: Routes::read(&DESCRIPTORS) });
         let stop = CancellationToken::new();
         let server = tokio::spawn(accept(incoming, service, stop.clone(), drain));
         Ok(Self { address, stop, server })
@@ -122,6 +134,15 @@ impl fmt::Debug for Gateway {
     }
 }
 
+/// What a gateway with this token shows to the service; `None` where it is no token.
+#[must_use]
+pub fn identity(token: &str) -> Option<MetadataValue<Ascii>> {
+    let legal = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut value = MetadataValue::try_from(format!("Bearer {token}")).ok().filter(|_| legal)?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// Serves connections until told to stop; then running requests have the drain time.
 async fn accept(mut incoming: Incoming, service: Arc<Service>, stop: CancellationToken, drain: Duration) {
     let graceful = GracefulShutdown::new();
@@ -151,9 +172,10 @@ async fn serve_connection(connection: Connection, service: Arc<Service>, gracefu
         .max_header_list_size(MAX_HEAD.into())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
+    let peer = connection.peer().map(|address| address.ip());
     let requests = service_fn(|request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.serve(request).await) }
+        async move { Ok::<_, Infallible>(service.serve(request, peer).await) }
     });
     let outcome = graceful.watch(server.serve_connection(TokioIo::new(connection), requests).into_owned()).await;
     if let Err(error) = outcome {
@@ -164,19 +186,21 @@ async fn serve_connection(connection: Connection, service: Arc<Service>, gracefu
 /// What every request needs.
 struct Service {
     channel: Channel,
+    identity: Option<MetadataValue<Ascii>>,
     routes: Routes,
 }
 
 impl Service {
     /// Answers one request. Every answer passes here.
-    async fn serve(&self, request: http::Request<Body>) -> Answer {
+    async fn serve(&self, request: http::Request<Body>, peer: Option<IpAddr>) -> Answer {
         let request_id = RequestId::of(request.headers());
         let method = request.method().clone();
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let exchange = Exchange::new(request, self.channel.clone(), request_id.clone());
+        let upstream = Upstream { channel: self.channel.clone(), identity: self.identity.clone(), peer };
+        let exchange = Exchange::new(request, upstream, request_id.clone());
         let (route, mut answer) = self.answer(exchange).await;
         let headers = answer.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         if let Some(id) = request_id.to_header() {
             headers.insert(request_id::HEADER, id);
         }
@@ -191,6 +215,9 @@ impl Service {
 
     /// The answer, and the route it was found by.
     async fn answer(&self, exchange: Exchange) -> (&str, Answer) {
+        if exchange.path() == key_set::PATH {
+            return (key_set::PATH, key_set::answer(exchange).await);
+        }
         if let Some(route) = dialect::Route::find(exchange.method(), exchange.path()) {
             return (route.template(), route.answer(exchange).await);
         }

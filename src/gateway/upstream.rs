@@ -7,7 +7,7 @@ use http::{HeaderMap, uri::PathAndQuery};
 use tonic::{
     Code, Request, Response, Status,
     client::Grpc,
-    metadata::{MetadataMap, MetadataValue},
+    metadata::{Ascii, MetadataMap, MetadataValue},
     transport::Channel,
 };
 
@@ -55,6 +55,13 @@ impl Call {
             metadata.insert(request_id::NAME, id);
         }
         Ok(Self { channel, metadata })
+    }
+
+    /// The same under this credential in the place of the caller's.
+    pub(super) fn under(mut self, mut authorization: MetadataValue<Ascii>) -> Self {
+        authorization.set_sensitive(true);
+        self.metadata.insert("authorization", authorization);
+        self
     }
 
     /// The way to the service, for a typed client.
@@ -120,10 +127,7 @@ impl fmt::Debug for Call {
 }
 
 /// A header's only value.
-fn the_one(
-    headers: &HeaderMap,
-    name: &'static str,
-) -> Result<Option<MetadataValue<tonic::metadata::Ascii>>, &'static str> {
+fn the_one(headers: &HeaderMap, name: &'static str) -> Result<Option<MetadataValue<Ascii>>, &'static str> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let legal = value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));

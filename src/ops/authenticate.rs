@@ -12,7 +12,7 @@ use crate::{
     audit::{Outcome, Target},
     crypto::{signature::password_signs, token::token_id},
     domain::{
-        Error, Reach, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
+        Error, Password, Reach, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
         tenant::JwtIssuer,
     },
     store::FoundCredential,
@@ -28,12 +28,10 @@ impl Ops {
             Credential::Bearer(token) => {
                 #[expect(clippy::disallowed_methods, reason = "checked here")]
                 let token = token.expose_secret();
-                let trusting = match jwt::issuer(token) {
-                    Some(issuer) => self.trusting(&issuer).await?,
-                    None => Vec::new(),
-                };
-                // What looks like a JWT, but of nobody that is known, may still be a token that was handed to us.
-                if trusting.is_empty() { self.by_token(token).await? } else { self.by_jwt(token, trusting).await? }
+                match jwt::Token::read(token) {
+                    Some(jwt) => self.by_jwt_or_token(token, &jwt).await?,
+                    None => self.by_token(token).await?,
+                }
             }
             Credential::SignedDate(signed) => self.by_signed_date(&signed).await?,
         };
@@ -68,6 +66,18 @@ impl Ops {
         }
     }
 
+    async fn by_jwt_or_token(&self, token: &str, jwt: &jwt::Token<'_>) -> Result<Caller> {
+        if let Some(ours) = self.by_own_token(jwt).await? {
+            return Ok(ours);
+        }
+        let trusting = match jwt.issuer() {
+            Some(issuer) => self.trusting(issuer).await?,
+            None => Vec::new(),
+        };
+        // What looks like a JWT, but of nobody that is known, may still be a token that was handed to us.
+        if trusting.is_empty() { self.by_token(token).await } else { self.by_jwt(jwt, trusting).await }
+    }
+
     async fn by_token(&self, token: &str) -> Result<Caller> {
         let ids = match token_id(token) {
             Some(id) => vec![id.to_owned()],
@@ -97,7 +107,7 @@ impl Ops {
     }
 
     /// Several tenants may trust issuers of the same name; the key tells them apart.
-    async fn by_jwt(&self, token: &str, trusting: Vec<(Tenant, JwtIssuer)>) -> Result<Caller> {
+    async fn by_jwt(&self, token: &jwt::Token<'_>, trusting: Vec<(Tenant, JwtIssuer)>) -> Result<Caller> {
         let mut refusal = invalid();
         for (tenant, trusted) in trusting {
             let claims = match jwt::verify(token, &trusted, self.now()) {
@@ -119,7 +129,7 @@ impl Ops {
                     rank = user.attributes.rank;
                 }
             }
-            let (permissions, own_permissions) = claims.permissions(&trusted, &tenant.settings);
+            let (permissions, own_permissions) = claims.permissions(&trusted.scope_grants, &tenant.settings);
             let Reach { permissions, roles, rank } = Reach::new(permissions, Vec::new(), rank);
             let proof = Proof {
                 kind: ProofKind::Jwt,
@@ -152,16 +162,26 @@ impl Ops {
         if !found.secret.is_live(self.now()) {
             return Err(revoked());
         }
-        let key = self.data_keys.by_id(&found.tenant.uid, &found.secret.key_id).await?;
-        let place = place(&found.subject, &found.secret.slot, found.secret.version);
-        let shared_key = key.open_password(place, &found.secret.payload)?;
+        let shared_key = self.shared_key(&found).await?;
         if !password_signs(&shared_key, &signed.message(), &signed.signature) {
             return Err(Error::new(Reason::SignatureMismatch, "the signature is not right"));
         }
         self.caller_of(found, ProofKind::SignedDate, revoked)
     }
 
-    fn caller_of(&self, found: FoundCredential, kind: ProofKind, expired: impl Fn() -> Error) -> Result<Caller> {
+    /// The shared key of a signing key, in clear.
+    pub(super) async fn shared_key(&self, found: &FoundCredential) -> Result<Password> {
+        let key = self.data_keys.by_id(&found.tenant.uid, &found.secret.key_id).await?;
+        let place = place(&found.subject, &found.secret.slot, found.secret.version);
+        key.open_password(place, &found.secret.payload)
+    }
+
+    pub(super) fn caller_of(
+        &self,
+        found: FoundCredential,
+        kind: ProofKind,
+        expired: impl Fn() -> Error,
+    ) -> Result<Caller> {
         let FoundCredential { secret, subject, tenant } = found;
         if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
             return Err(expired().expired_at(end));

@@ -56,6 +56,7 @@ impl Ops {
                     labels: Labels::new(),
                     permission_aliases: Vec::new(),
                     limits: TenantLimits::default(),
+                    token_issuer: None,
                 },
                 state: SubjectState::Active,
                 version: 1,

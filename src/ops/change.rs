@@ -27,7 +27,7 @@ impl Ops {
         let written = self.commit(call, record, move |store, record| async move {
             store.insert_subject(subject, secrets, record).await
         });
-        named(call, written.await, names)
+        named(call, written.await, &names)
     }
 
     /// Whether names that a subject is to have are free, as far as a look tells: for where nothing is written, so that
@@ -82,7 +82,7 @@ impl Ops {
         }
         let written = self
             .commit(call, record, move |store, record| async move { store.insert_tenant(tenant, key, record).await });
-        let names = &[("tenant.tenant_id", "tenant.tenant_id"), ("tenant.aliases", "tenant.aliases")];
-        named(call, written.await, names)
+        let names = ["tenant.tenant_id", "tenant.aliases", "tenant.token_issuer.issuer"].map(|name| (name, name));
+        named(call, written.await, &names)
     }
 }

@@ -100,6 +100,13 @@ impl Ops {
         limits.caller.take(rate, || format!("{} {}", caller.tenant_uid, caller.id))
     }
 
+    /// Takes a call of somebody unknown, who is told apart by what is asked, of whom, and from where as far as that is
+    /// known. The size is that of a caller's.
+    pub(super) fn limit_anybody(&self, action: &str, about: &str, source: &str) -> Result<()> {
+        let limits = &self.limits;
+        limits.caller.take(limits.options.caller, || format!("? {action} {about} {source}"))
+    }
+
     /// Takes a call about this tenant.
     pub(super) fn limit_tenant(&self, tenant: &Tenant) -> Result<()> {
         let limits = &self.limits;

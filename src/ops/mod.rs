@@ -28,6 +28,7 @@ mod repeat;
 mod secret;
 mod soft_lock;
 pub mod tenant;
+pub mod token;
 pub mod user;
 
 use std::{
@@ -259,6 +260,18 @@ impl Ops {
         let _ = call.scope.set(tenant.uid.clone());
         self.limit_tenant(tenant)?;
         Ok(found)
+    }
+
+    /// The tenant that somebody unknown names, for what is for anybody.
+    async fn tenant_for_anybody(&self, call: &Call, reference: &TenantRef) -> Result<Option<Tenant>> {
+        if *reference == TenantRef::Own {
+            return Ok(None);
+        }
+        let found = self.store.tenant(reference, &call.grant.caller().tenant_uid).await?;
+        let Some(tenant) = found.filter(|tenant| tenant.state == SubjectState::Active) else { return Ok(None) };
+        let _ = call.scope.set(tenant.uid.clone());
+        self.limit_tenant(&tenant)?;
+        Ok(Some(tenant))
     }
 
     /// Runs an act; where it fails, that is recorded as well.

@@ -135,10 +135,14 @@ pub(super) fn may_equip(call: &Call, subject: &Subject) -> Result<()> {
 /// # Errors
 /// Permission missing; rank too low.
 pub(super) fn may_trust(call: &Call, before: Option<&Settings>, after: &Settings) -> Result<()> {
-    let trusts = |settings: &Settings| (settings.jwt_issuers.clone(), settings.permission_aliases.clone());
-    let is_same = before.map_or(after.jwt_issuers.is_empty() && after.permission_aliases.is_empty(), |before| {
-        trusts(before) == trusts(after)
-    });
+    let is_same = match before {
+        Some(before) => {
+            after.jwt_issuers == before.jwt_issuers
+                && after.permission_aliases == before.permission_aliases
+                && after.token_issuer == before.token_issuer
+        }
+        None => after.jwt_issuers.is_empty() && after.permission_aliases.is_empty() && after.token_issuer.is_none(),
+    };
     if is_same {
         return Ok(());
     }

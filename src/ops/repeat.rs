@@ -366,7 +366,7 @@ pub(super) fn outcome(error: &Error) -> Outcome {
 /// What tells a tenant's callers apart. A `sub` may be spelled like the id of a caller, and is not it.
 fn name_of(caller: &Caller) -> String {
     match caller.proof.kind {
-        ProofKind::ApiToken | ProofKind::SignedDate => caller.id.clone(),
+        ProofKind::ApiToken | ProofKind::SignedDate | ProofKind::AccessToken | ProofKind::Nothing => caller.id.clone(),
         ProofKind::Jwt => format!("jwt:{} {}", caller.proof.name, caller.id),
     }
 }

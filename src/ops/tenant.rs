@@ -96,9 +96,16 @@ impl Ops {
                 }
                 // Nobody gives what they do not hold, neither by what a token's scopes allow.
                 may_trust(call, Some(&before.settings), &after.settings)?;
+                if after.settings.limits != before.settings.limits && !call.grant.caller().reaches_all {
+                    let message = "only callers of the tenant system change a tenant's limits";
+                    return Err(Error::new(Reason::PermissionMissing, message).with("permission", "tenants:update"));
+                }
                 match Box::pin(self.change_tenant(call, before, after, "")).await {
                     Err(error) if error.reason() == Reason::ConcurrentChange && attempt < ATTEMPTS => attempt += 1,
-                    done => return named(call, done, &[("tenant.aliases", "tenant.aliases")]),
+                    done => {
+                        let names = ["tenant.aliases", "tenant.token_issuer.issuer"].map(|name| (name, name));
+                        return named(call, done, &names);
+                    }
                 }
             }
         })

@@ -67,6 +67,16 @@ pub struct Verified {
     pub must_change: bool,
 }
 
+/// A password that is right, and what is known of it here.
+pub(super) struct RightPassword {
+    /// Whose.
+    pub(super) user: Subject,
+    /// Which one of its user's.
+    pub(super) version: i64,
+    /// As in [`Verified`].
+    pub(super) must_change: bool,
+}
+
 /// A user to be made.
 #[derive(Debug)]
 pub struct CreateUser {
@@ -307,29 +317,40 @@ impl Ops {
     /// Tenant not found; rate limited; overloaded.
     pub async fn verify_password(&self, call: &Call, request: VerifyPassword) -> Result<Option<Verified>> {
         let tenant = self.known_tenant(call, &request.tenant).await?;
-        self.limit_target(&tenant, KIND, request.user.as_str())?;
+        let right = self.prove(call, &tenant, request).await?;
+        Ok(right.map(|right| Verified { user_id: right.user.id, must_change: right.must_change }))
+    }
+
+    /// The same in a tenant that was found.
+    pub(super) async fn prove(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        request: VerifyPassword,
+    ) -> Result<Option<RightPassword>> {
+        self.limit_target(tenant, KIND, request.user.as_str())?;
         // Refused before the database is asked, and before it waits for others; let in no faster than can be hashed.
-        drop(self.hasher.promise(call.turn(&tenant))?);
-        let (name, place) = self.enter(call, &tenant, (KIND, &request.user), request.from.as_deref()).await?;
-        let mut promise = Some(self.hasher.promise(call.turn(&tenant))?);
+        drop(self.hasher.promise(call.turn(tenant))?);
+        let (name, place) = self.enter(call, tenant, (KIND, &request.user), request.from.as_deref()).await?;
+        let mut promise = Some(self.hasher.promise(call.turn(tenant))?);
         let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.user).await?;
         let stored = self.verifier(found.as_ref()).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
         let attempt = self.reserve(place, name.of(asked), &mut promise).await?;
         let detail = attempt.detail();
         drop(promise);
-        let verdict = self.hasher.verify(call.turn(&tenant), request.password.clone(), attempt.admit(stored)).await;
+        let verdict = self.hasher.verify(call.turn(tenant), request.password.clone(), attempt.admit(stored)).await;
         let verdict = self.noted(call, &request.user, verdict).await?;
         self.settle(call, KIND, asked, attempt, outcome(verdict, asked)).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = match (verdict, active) {
             (Verdict::Match { outdated }, Some((subject, secrets))) => {
-                let user_id = subject.id.clone();
-                let must_change = self.must_change(call, &tenant, &subject, &secrets, &request.password);
+                let must_change = self.must_change(call, tenant, &subject, &secrets, &request.password);
+                let version = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.version);
                 if outdated {
-                    self.rehash(call, &tenant, subject, secrets, request.password);
+                    self.rehash(call, tenant, subject.clone(), secrets, request.password);
                 }
-                Some(Verified { user_id, must_change })
+                version.map(|version| RightPassword { user: subject, version, must_change })
             }
             (Verdict::Match { .. } | Verdict::Mismatch, _) => None,
         };

@@ -113,9 +113,10 @@ fn of_database(error: &dyn DatabaseError, cause: String) -> Error {
 }
 
 /// The unique rules that a request can break: the index on PostgreSQL, the columns on SQLite, the field.
-const FIELDS: [(&str, &str, &str); 5] = [
+const FIELDS: [(&str, &str, &str); 6] = [
     ("tenant_external_id_key", "tenant.external_id", "tenant.tenant_id"),
     ("tenant_alias_pkey", "tenant_alias.dialect, tenant_alias.name", "tenant.aliases"),
+    ("token_issuer_pkey", "token_issuer.issuer", "tenant.token_issuer.issuer"),
     ("subject_external_id_key", "subject.tenant_uid, subject.kind, subject.external_id", "id"),
     ("subject_login_key", "subject.tenant_uid, subject.kind, subject.login", "login"),
     ("secret_lookup_key_key", "secret.lookup_key", "lookup_key"),

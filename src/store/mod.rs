@@ -22,6 +22,7 @@ mod reply;
 mod secret;
 mod subject;
 mod tenant;
+mod token;
 mod transaction;
 
 use std::{

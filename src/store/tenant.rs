@@ -13,6 +13,7 @@ use super::{
     data_key::insert_primary,
     entity::{jwt_issuer, tenant, tenant_alias, tenant_label},
     error::{Failure, concurrent_change, unreadable},
+    token::keep_issuer,
     transaction::Command,
 };
 use crate::{
@@ -55,7 +56,7 @@ impl Store {
     /// Adds a tenant with its aliases, issuers and first data key.
     ///
     /// # Errors
-    /// Already exists (metadata `field`: `tenant.tenant_id` or `tenant.aliases`); unavailable; outcome unknown.
+    /// Already exists (metadata `field`: `tenant.tenant_id`, `tenant.aliases` or `tenant.token_issuer.issuer`); unavailable; outcome unknown.
     pub async fn insert_tenant(&self, tenant: Tenant, key: WrappedKey, record: Record) -> Result<()> {
         let settings = serde_json::to_string(&tenant.settings).map_err(Error::internal)?;
         self.run(InsertTenant { tenant, settings, key, record }).await
@@ -145,6 +146,7 @@ impl Command for InsertTenant {
         tenant::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
 
         insert_names(transaction, tenant).await?;
+        keep_issuer(transaction, &tenant.uid, tenant.settings.token_issuer.as_deref()).await?;
         insert_primary(transaction, &self.key, tenant.create_time).await?;
         append(transaction, &self.record).await
     }
@@ -213,6 +215,7 @@ impl Command for ChangeTenant {
         }
         delete_names(transaction, &tenant.uid).await?;
         insert_names(transaction, tenant).await?;
+        keep_issuer(transaction, &tenant.uid, tenant.settings.token_issuer.as_deref()).await?;
         append(transaction, &self.record).await
     }
 }

@@ -64,12 +64,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "ops",
         modules: &["access", "audit", "blocklist", "crypto", "domain", "metrics", "store"],
-        crates: &["futures_util", "governor", "secrecy", "tokio", "tracing", "zeroize"],
+        crates: &["futures_util", "governor", "secrecy", "serde", "tokio", "tracing", "zeroize"],
     },
     Layer {
         module: "api",
         modules: &["access", "domain", "metrics", "ops", "proto"],
         crates: &[
+            "data_encoding",
             "http",
             "prost",
             "prost_reflect",
@@ -91,7 +92,10 @@ const LAYERS: &[Layer] = &[
         module: "gateway",
         modules: &["listen", "proto"],
         crates: &[
+            // For the digest of a signed request; no key comes here.
+            "aws_lc_rs",
             "bytes",
+            "data_encoding",
             "http",
             "http_body",
             "http_body_util",

@@ -16,14 +16,15 @@ use std::{
 use rekey::{
     app::{self, Environment, Service, ServiceOptions},
     crypto::{ForeignBounds, HasherOptions, Keyring, SystemEntropy},
-    domain::{Clock, Lockout, Rate, Timestamp},
-    gateway::{Gateway, GatewayOptions},
+    domain::{Clock, Lockout, Rate, Timestamp, tenant::JwtAlgorithm},
+    gateway::{self, Gateway, GatewayOptions},
     ops::{FailureBudget, LimitOptions},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
         device_service_client::DeviceServiceClient, integration_service_client::IntegrationServiceClient,
-        tenant_service_client::TenantServiceClient, user_service_client::UserServiceClient,
+        tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient,
+        user_service_client::UserServiceClient,
     },
     store::StoreOptions,
 };
@@ -91,6 +92,7 @@ pub(crate) struct Clients {
     pub(crate) integrations: IntegrationServiceClient<Authorised>,
     pub(crate) callers: CallerServiceClient<Authorised>,
     pub(crate) audit: AuditServiceClient<Authorised>,
+    pub(crate) tokens: TokenServiceClient<Authorised>,
 }
 
 impl Clients {
@@ -103,7 +105,8 @@ impl Clients {
             devices: DeviceServiceClient::new(channel.clone()),
             integrations: IntegrationServiceClient::new(channel.clone()),
             callers: CallerServiceClient::new(channel.clone()),
-            audit: AuditServiceClient::new(channel),
+            audit: AuditServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel),
         }
     }
 }
@@ -117,6 +120,12 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
+    /// From the next start on this algorithm's tokens are signed by a new key.
+    pub(crate) fn add_signing_key(&self, algorithm: JwtAlgorithm) -> String {
+        let file = &self.options.keyring_file;
+        Keyring::add_signing_key(file, algorithm, self.clock.now(), &SystemEntropy).unwrap()
+    }
+
     pub(crate) async fn start(self) -> Rekey {
         let Self { clock, admin_token, directory, options } = self;
         let service = Service::start(options.clone(), environment(&clock), false).await.unwrap();
@@ -124,7 +133,13 @@ impl Stopped {
         let channel = connect(grpc).await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let upstream = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
-        let gateway = Gateway::start(GatewayOptions { listen, upstream, drain: Duration::from_secs(5) }).await.unwrap();
+        let options_of_gateway = GatewayOptions {
+            listen,
+            upstream,
+            drain: Duration::from_secs(5),
+            identity: gateway::identity(&admin_token),
+        };
+        let gateway = Gateway::start(options_of_gateway).await.unwrap();
         let http = gateway.address();
         Rekey { clock, admin_token, directory, options, grpc, http, channel, service, gateway }
     }
@@ -182,6 +197,15 @@ impl Rekey {
     /// On SQLite.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
+    }
+
+    /// On SQLite, with keys that sign tokens.
+    pub(crate) async fn start_signing() -> Self {
+        let stopped = Self::start().await.pause().await;
+        for algorithm in JwtAlgorithm::ALL {
+            stopped.add_signing_key(algorithm);
+        }
+        stopped.start().await
     }
 
     /// On SQLite unless the options are set otherwise.

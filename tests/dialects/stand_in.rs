@@ -83,6 +83,9 @@ pub(crate) struct StandIn {
     pub(crate) gateway: Gateway,
 }
 
+/// The gateway's own.
+pub(crate) const GATEWAY_TOKEN: &str = "the-gateways-own-token";
+
 pub(crate) const CHECK_ACCESS: &str = "rekey.v1.CallerService/CheckAccess";
 
 impl StandIn {
@@ -155,7 +158,8 @@ impl StandIn {
 /// A gateway in front of any service.
 pub(crate) async fn gateway(service: SocketAddr) -> Gateway {
     let upstream = Endpoint::from_shared(format!("http://{service}")).unwrap();
-    let options = GatewayOptions { listen: "127.0.0.1:0".parse().unwrap(), upstream, drain: Duration::from_secs(1) };
+    let (listen, drain) = ("127.0.0.1:0".parse().unwrap(), Duration::from_secs(1));
+    let options = GatewayOptions { listen, upstream, drain, identity: rekey::gateway::identity(GATEWAY_TOKEN) };
     Gateway::start(options).await.unwrap()
 }
 

@@ -81,13 +81,34 @@ async fn no_method_answers_who_has_no_good_credential_whatever_the_message() {
         (bearer(&revoked), "CREDENTIAL_INVALID"),
         (bearer(&expired), "CREDENTIAL_EXPIRED"),
     ];
-    for method in methods() {
+    for method in methods().into_iter().filter(|method| method.access != Access::Anybody) {
         for (metadata, expected) in &credentials {
             for message in messages(&method) {
                 let (code, reason) = refused(&rekey, &method, metadata, message).await;
                 assert_eq!((code, reason.as_str()), (Code::Unauthenticated, *expected), "{}", method.path);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_for_anybody_is_named_here_and_looks_at_no_credential() {
+    let rekey = Rekey::start().await;
+    furnish(&rekey, "acme").await;
+    let mut open: Vec<_> = methods().into_iter().filter(|method| method.access == Access::Anybody).collect();
+    open.sort_by(|one, other| one.path.cmp(&other.path));
+    let names: Vec<_> = open.iter().filter_map(|method| method.path.rsplit('.').next()).collect();
+    assert_eq!(names, ["TokenService/ExchangeClientCredentials", "TokenService/GetKeySet", "UserService/IssueToken"]);
+    let admin = bearer(&rekey.admin_token);
+    for method in open {
+        let mut answers = Vec::new();
+        for metadata in [&MetadataMap::new(), &bearer("garbage"), &header("authorization", "Basic YTpi"), &admin] {
+            let mut metadata = metadata.clone();
+            metadata.insert("x-request-id", "the same".parse().unwrap());
+            let answer = call(rekey.channel(), &method.path, &metadata, method.request("acme").encode_to_vec()).await;
+            answers.push(answer.map_err(|status| (status.code(), reason(&status), status.details().to_vec())));
+        }
+        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{}: {answers:?}", method.path);
     }
 }
 
@@ -142,7 +163,9 @@ async fn another_tenant_looks_as_if_it_were_not_there() {
     for permissions in [all_but(None), vec!["*".to_owned()]] {
         let mut metadata = bearer(&token_of(&rekey, "other", permissions).await);
         metadata.insert("x-request-id", "the same".parse().unwrap());
-        for method in methods().into_iter().filter(Method::names_tenant) {
+        // What is for anybody reaches every tenant, and shows none.
+        let guarded = methods().into_iter().filter(|method| method.access != Access::Anybody);
+        for method in guarded.filter(Method::names_tenant) {
             let ask = async |tenant: &str| -> Status {
                 let message = method.request(tenant).encode_to_vec();
                 call(rekey.channel(), &method.path, &metadata, message).await.unwrap_err()

@@ -66,6 +66,7 @@ pub(crate) fn good(descriptor: &MessageDescriptor, tenant: &str) -> DynamicMessa
             let value = match field.kind() {
                 Kind::Message(inner) => Value::Message(good(&inner, tenant)),
                 Kind::Enum(_) => Value::EnumNumber(1),
+                Kind::Bytes => Value::Bytes(Bytes::copy_from_slice(value(field.name(), tenant).as_bytes())),
                 _ => Value::String(value(field.name(), tenant).to_owned()),
             };
             let value = if field.is_list() { Value::List(vec![value]) } else { value };
@@ -92,9 +93,13 @@ fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
         "issuer" => "https://issuer.example",
         "public_key_pem" => PUBLIC_KEY,
         "scope" | "scopes" => "users",
-        "name" => "another.name",
         "permission" => "users:get",
         "method" => "rekey.v1.UserService/GetUser",
+        "client_id" => "a-key-of-nobody",
+        "client_secret" | "access_key" => "a key of nobody",
+        "date" => "20260101T000000Z",
+        "signature" => "ab",
+        "canonical_request" => "GET",
         _ => panic!("no value for the field {field}"),
     }
 }

@@ -13,9 +13,6 @@ use tonic::Code;
 use super::dynamic::{Method, bearer, call, furnish, methods};
 use crate::common::rekey::{Rekey, fields, reason};
 
-/// What a mask can name and somebody else makes.
-const OF_OTHERS: [&str; 3] = ["permission_aliases", "token_issuer", "limits"];
-
 /// The fields that the comment of `update_mask` names, before "or `*`".
 fn documented(input: &MessageDescriptor) -> BTreeSet<String> {
     let field = input.get_field_by_name("update_mask").unwrap();
@@ -164,7 +161,6 @@ async fn of_every_field_only_the_documented_ones_change_and_nothing_else_with_th
             ]
             .map(str::to_owned),
         );
-        paths.retain(|path| !OF_OTHERS.contains(&path.as_str()));
         for path in paths {
             asked += 1;
             if asked == 1 || documented.contains(&path) {

@@ -20,11 +20,14 @@ from huaweicloudsdkcore.exceptions import exceptions as huawei
 from huaweicloudsdkroma.v2 import (
     ResetAuthenticationRequest,
     ResetAuthenticationRequestBody,
+    ResetProductAuthenticationRequest,
+    ResetProductAuthenticationRequestBody,
     RomaClient,
     ShowAuthenticationRequest,
+    ShowProductAuthenticationRequest,
 )
 from licensespring.api import APIClient
-from licensespring.api.error import ClientError
+from licensespring.api.error import ClientError, InvalidClientCredentials
 
 BINARY, GRPCURL = sys.argv[1:3]
 env = {}
@@ -120,27 +123,82 @@ def licensespring_breaking_the_policy_is_a_validation_error():
     same((error.status, error.code), (400, "validation_error"))
 
 
-# roma: its Python SDK signs by itself; the token is added to the request.
+def licensespring_with_oauth_changes_a_password_and_changes_it_back():
+    client = APIClient(
+        client_id=env["LICENSESPRING_API_KEY"],
+        client_secret=env["LICENSESPRING_SHARED_KEY"],
+        api_protocol="http",
+        api_domain=env["REKEY_HTTP"].removeprefix("http://"),
+    )
+    user, password = env["LICENSESPRING_USERNAME"], env["LICENSESPRING_PASSWORD"]
+    same(client.change_password(user, password, "another password"), "password_changed")
+    first = client.token
+    # A token that is no longer good is fetched anew by the client itself.
+    client.token = first + "x"
+    same(client.change_password(user, "another password", password), "password_changed")
+    assert client.token not in (first, first + "x")
 
 
-def roma():
-    credentials = BasicCredentials("AKEXAMPLE", "SKEXAMPLE", env["ROMA_PROJECT_ID"])
+def licensespring_with_a_wrong_client_secret_is_refused():
+    client = APIClient(
+        client_id=env["LICENSESPRING_API_KEY"],
+        client_secret="x" * 40,
+        api_protocol="http",
+        api_domain=env["REKEY_HTTP"].removeprefix("http://"),
+    )
+    try:
+        client.change_password("a", "b", "c")
+    except InvalidClientCredentials:
+        return
+    raise AssertionError("it was not refused")
+
+
+# roma: its Python SDK signs by itself, unmodified; a token is added to the request where one is given.
+
+
+def roma(ak=None, sk=None):
+    credentials = BasicCredentials(ak or env["ROMA_AK"], sk or env["ROMA_SK"], env["ROMA_PROJECT_ID"])
     return RomaClient.new_builder().with_credentials(credentials).with_endpoint(env["REKEY_HTTP"]).build()
 
 
-def roma_reset(device=None, token=None, instance=None, **body):
+def roma_reset(device=None, token=None, instance=None, client=None, **body):
     request = ResetAuthenticationRequest(
         instance_id=instance or env["ROMA_INSTANCE_ID"],
         device_id=int(device or env["ROMA_DEVICE_ID"]),
         body=ResetAuthenticationRequestBody(**body),
     )
-    invoker = roma().reset_authentication_invoker(request)
-    return invoker.add_header("X-Auth-Token", token or env["ROMA_TOKEN"]).invoke()
+    invoker = (client or roma()).reset_authentication_invoker(request)
+    return (invoker.add_header("X-Auth-Token", token) if token else invoker).invoke()
 
 
-def roma_show():
+def roma_show(token=None):
     request = ShowAuthenticationRequest(instance_id=env["ROMA_INSTANCE_ID"], device_id=int(env["ROMA_DEVICE_ID"]))
-    return roma().show_authentication_invoker(request).add_header("X-Auth-Token", env["ROMA_TOKEN"]).invoke()
+    invoker = roma().show_authentication_invoker(request)
+    return (invoker.add_header("X-Auth-Token", token) if token else invoker).invoke()
+
+
+def roma_with_a_token_needs_no_signature_that_is_right():
+    answer = roma_reset(token=env["ROMA_TOKEN"], client=roma("nobody", "nothing"), user_name=env["ROMA_USER_NAME"])
+    same(answer.status_code, 200)
+    same(roma_show(token=env["ROMA_TOKEN"]).password, roma_show().password)
+
+
+def roma_with_another_key_is_refused():
+    for client in (roma(sk="x" * 40), roma(ak="unknown-key")):
+        try:
+            roma_reset(client=client)
+        except huawei.ClientRequestException as error:
+            same((error.status_code, error.error_code), (401, "APIG.0301"))
+        else:
+            raise AssertionError("it was not refused")
+
+
+def roma_resets_and_shows_a_product():
+    names = {"instance_id": env["ROMA_INSTANCE_ID"], "product_id": int(env["ROMA_PRODUCT_ID"])}
+    body = ResetProductAuthenticationRequestBody(password="Abcdefgh1234567!")
+    answer = roma().reset_product_authentication(ResetProductAuthenticationRequest(**names, body=body))
+    same((answer.status_code, answer.password), (200, "Abcdefgh1234567!"))
+    same(roma().show_product_authentication(ShowProductAuthenticationRequest(**names)).password, "Abcdefgh1234567!")
 
 
 def roma_shows_what_the_demo_was_made_with():
@@ -227,7 +285,7 @@ def jwt(**claims):
         return base64.urlsafe_b64encode(data).rstrip(b"=")
 
     now = int(time.time())
-    claims = {"iss": "ocariot", "iat": now, "exp": now + 60, **claims}
+    claims = {"iss": "ocariot-demo", "iat": now, "exp": now + 60, **claims}
     head = encoded(b'{"alg":"RS256","typ":"JWT"}') + b"." + encoded(json.dumps(claims).encode())
     key = os.path.join(directory, "ocariot-issuer.pem")
     signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=head, capture_output=True, check=True)
@@ -244,6 +302,23 @@ def ocariot_resets_a_password_and_its_owner_changes_it():
     same((changed.status_code, changed.content), (204, b""))
     again = ocariot("PUT", f"/v1/users/{user}/password", change, owner)
     same((again.status_code, again.json()["message"]), (400, "Password does not match!"))
+
+
+def ocariot_signs_in_and_changes_its_password_with_the_token():
+    user, name, password = env["OCARIOT_USER_ID"], env["OCARIOT_USERNAME"], env["OCARIOT_PASSWORD"]
+    signed_in = http("POST", "/v1/auth", {}, json={"username": name, "password": password})
+    same((signed_in.status_code, list(signed_in.json())), (200, ["access_token"]))
+    token = signed_in.json()["access_token"]
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    same(list(claims), ["sub", "sub_type", "iss", "iat", "exp", "scope"])
+    same((claims["sub"], claims["sub_type"], claims["iss"]), (user, "educator", "ocariot"))
+    same((claims["exp"] - claims["iat"], claims["scope"]), (86400, "educators:update"))
+    change = {"old_password": password, "new_password": password}
+    same(ocariot("PUT", f"/v1/users/{user}/password", change, token).status_code, 204)
+    # The token was for the password that was.
+    same(ocariot("PUT", f"/v1/users/{user}/password", change, token).status_code, 401)
+    wrong = http("POST", "/v1/auth", {}, json={"username": name, "password": "wrong"})
+    same((wrong.status_code, wrong.text), (401, '{"code":401,"message":"Invalid username or password!"}'))
 
 
 def ocariot_refuses_in_its_own_words():
@@ -266,7 +341,7 @@ def grpcurl(*arguments, token=None):
 
 def grpcurl_lists_the_services_by_reflection():
     services = grpcurl(env["REKEY_GRPC"], "list").stdout.split()
-    wanted = ["Caller", "Device", "Integration", "Tenant", "User"]
+    wanted = ["Audit", "Caller", "Device", "Integration", "Policy", "Tenant", "Token", "User"]
     same([name for name in services if name.startswith("rekey.")], [f"rekey.v1.{noun}Service" for noun in wanted])
     assert "grpc.health.v1.Health" in services, services
 
@@ -299,7 +374,7 @@ def grpcurl_without_a_token_is_unauthenticated():
 
 def paste_each_printed_request_and_it_works():
     blocks = "".join(printed).split("\n\n# ")[1:]
-    same([block.split(":")[0] for block in blocks], ["applivery", "ocariot", "licensespring", "roma", "gRPC"])
+    same([block.split(":")[0] for block in blocks], ["applivery", "ocariot", "ocariot", "licensespring", "licensespring", "roma", "roma", "gRPC"])
     path = os.path.dirname(GRPCURL) + os.pathsep + os.environ["PATH"]
     for block in blocks:
         title, _, command = block.partition("\n")

@@ -150,6 +150,7 @@ pub(crate) fn tenant(id_text: &str) -> Tenant {
         jwt_issuers: Vec::new(),
         labels: Labels::new(),
         permission_aliases: Vec::new(),
+        token_issuer: None,
     };
     Tenant {
         uid: new_uid(),

@@ -2,16 +2,17 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{MAX_NAME, aliases, jwt_issuers, policy};
+use super::{MAX_NAME, aliases, jwt_issuers, limits::limits, policy};
 use crate::{
     api::{
         answer::answer,
+        token_issuer::token_issuer,
         validate::{Fields, etag},
     },
     domain::{
-        Labels, Policy, SubjectState, Tenant,
+        Labels, Policy, SubjectState, Tenant, TenantLimits,
         policy::Preset,
-        tenant::{Alias, JwtIssuer, PermissionAlias},
+        tenant::{Alias, JwtIssuer, PermissionAlias, TokenIssuer},
     },
     ops::{Ops, tenant::DeleteTenant},
     proto::{
@@ -31,6 +32,8 @@ const UPDATABLE: &[&str] = &[
     "jwt_issuers",
     "labels",
     "permission_aliases",
+    "token_issuer",
+    "limits",
 ];
 
 /// The new values of what the mask names.
@@ -45,6 +48,9 @@ struct Changes {
     jwt_issuers: Option<Vec<JwtIssuer>>,
     labels: Option<Labels>,
     permission_aliases: Option<Vec<PermissionAlias>>,
+    /// `Some(None)` takes it away.
+    token_issuer: Option<Option<Box<TokenIssuer>>>,
+    limits: Option<TenantLimits>,
 }
 
 impl Changes {
@@ -64,6 +70,8 @@ impl Changes {
         put(&mut settings.jwt_issuers, self.jwt_issuers.as_ref());
         put(&mut settings.labels, self.labels.as_ref());
         put(&mut settings.permission_aliases, self.permission_aliases.as_ref());
+        put(&mut settings.token_issuer, self.token_issuer.as_ref());
+        put(&mut settings.limits, self.limits.as_ref());
     }
 }
 
@@ -106,6 +114,12 @@ pub(super) async fn update(
         if mask.has("permission_aliases") {
             let path = "tenant.permission_aliases";
             changes.permission_aliases = fields.permission_aliases(path, tenant.permission_aliases);
+        }
+        if mask.has("token_issuer") {
+            changes.token_issuer = Some(token_issuer(&mut fields, tenant.token_issuer).map(Box::new));
+        }
+        if mask.has("limits") {
+            changes.limits = Some(limits(&mut fields, "tenant.limits", tenant.limits));
         }
         let Some(reference) = reference else { return Err(fields.error()) };
         fields.finish()?;

@@ -18,8 +18,8 @@ use super::super::{
 };
 use crate::domain::Timestamp;
 
-/// The tokens' `iss`.
-pub(super) const ISSUER: &str = "ocariot";
+/// The tokens' `iss`. That of the tenant's own tokens is another.
+pub(super) const ISSUER: &str = "ocariot-demo";
 
 /// Somebody else than the demo's user: who resets passwords is not whose password is reset.
 const ADMINISTRATOR: &str = "5a62be07de34500146d9c544";

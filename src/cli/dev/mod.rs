@@ -22,7 +22,7 @@ use crate::{
     app::{self, Environment, Service, ServiceOptions, StartError},
     config::Config,
     domain::common::COMMON,
-    gateway::Gateway,
+    gateway::{self, Gateway},
 };
 
 const HELP: &str = "\
@@ -81,6 +81,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
 
     let mut options = config.gateway()?;
     options.upstream = upstream;
+    options.identity = gateway::identity(&values.rekey_gateway_token);
     let address = options.listen;
     let gateway = Gateway::start(options).await.map_err(|cause| StartError::Listen { address, cause })?;
 

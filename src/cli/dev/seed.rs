@@ -1,7 +1,7 @@
 //! The demo tenants, made through the API as anybody would make them. Everything has a name of its own and every secret
 //! is given, so that a second attempt finds what the first one made: `ALREADY_EXISTS` is as good as done.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use tonic::{
     Code, Request, Response, Status,
@@ -17,8 +17,8 @@ use super::{
 use crate::proto::{
     CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest, CreateSigningKeyRequest,
     CreateTenantRequest, CreateUserRequest, JwtIssuer, PolicyPreset, ScopeGrant, SecretPolicy, Tenant, TenantAlias,
-    WhoAmIRequest, caller_service_client::CallerServiceClient, create_device_request, create_integration_request,
-    create_user_request, device_service_client::DeviceServiceClient,
+    TokenAlgorithm, TokenIssuer, TokenScopes, WhoAmIRequest, caller_service_client::CallerServiceClient,
+    create_device_request, create_integration_request, create_user_request, device_service_client::DeviceServiceClient,
     integration_service_client::IntegrationServiceClient, tenant_service_client::TenantServiceClient,
     user_service_client::UserServiceClient,
 };
@@ -30,6 +30,7 @@ const UPDATE_SCOPES: [&str; 5] =
 /// Makes the tenants, what is in them, and their callers.
 pub(super) async fn sow(service: &Endpoint, values: &Values, issuer: &Issuer) -> Result<(), Failure> {
     let seeder = Seeder::connect(service, values).await?;
+    seeder.gateway(values).await?;
     seeder.applivery(values).await?;
     seeder.ocariot(values, issuer).await?;
     seeder.licensespring(values).await?;
@@ -71,6 +72,12 @@ impl Seeder {
         request
     }
 
+    /// The gateway's own caller: it may ask who signed a request.
+    async fn gateway(&self, values: &Values) -> Result<(), Failure> {
+        self.caller("system", &["tokens:exchangeSignature"]).await?;
+        self.token("system", &values.rekey_gateway_token).await
+    }
+
     /// A third party's account, and a caller that may do everything with it.
     async fn applivery(&self, values: &Values) -> Result<(), Failure> {
         self.tenant(Tenant {
@@ -98,14 +105,15 @@ impl Seeder {
         self.token("applivery", &values.applivery_token).await
     }
 
-    /// A user, and an issuer whose administrators and owners come with JWTs.
+    /// A user who gets tokens, and an issuer whose administrators and owners come with JWTs.
     async fn ocariot(&self, values: &Values, issuer: &Issuer) -> Result<(), Failure> {
-        let mut scope_grants = vec![ScopeGrant {
-            scope: "users:resetPassword".to_owned(),
-            permission: "users:resetPassword".to_owned(),
+        let grant = |name: &str| ScopeGrant {
+            scope: name.to_owned(),
+            permission: name.to_owned(),
             own_only: false,
             subject_types: Vec::new(),
-        }];
+        };
+        let mut scope_grants = vec![grant("users:resetPassword"), grant("users:delete")];
         let own = ["admin", "family", "educator", "healthprofessional"].map(str::to_owned).to_vec();
         scope_grants.extend(UPDATE_SCOPES.map(|scope| ScopeGrant {
             scope: scope.to_owned(),
@@ -119,6 +127,7 @@ impl Seeder {
             aliases: vec![alias("ocariot", "default")],
             change_password_allowed: true,
             user_policy: Some(policy(PolicyPreset::Ocariot)),
+            token_issuer: Some(token_issuer(scope_grants.clone())),
             jwt_issuers: vec![JwtIssuer {
                 issuer: ISSUER.to_owned(),
                 public_key_pem: issuer.public_key_pem().to_owned(),
@@ -128,7 +137,9 @@ impl Seeder {
             ..Tenant::default()
         })
         .await?;
-        self.user("ocariot", &values.ocariot_user_id, &values.ocariot_username, &values.ocariot_password).await
+        let labels = [("sub_type".to_owned(), "educator".to_owned())].into();
+        let (username, password) = (&values.ocariot_username, &values.ocariot_password);
+        self.labelled_user("ocariot", &values.ocariot_user_id, username, password, labels).await
     }
 
     /// A user, and a caller that signs.
@@ -144,19 +155,10 @@ impl Seeder {
         .await?;
         self.user("licensespring", "user01", &values.licensespring_username, &values.licensespring_password).await?;
         self.caller("licensespring", &["users:changePassword"]).await?;
-        let key = CreateSigningKeyRequest {
-            tenant_id: "licensespring".to_owned(),
-            caller_id: PORTAL.to_owned(),
-            api_key: values.licensespring_api_key.clone(),
-            shared_key: values.licensespring_shared_key.clone(),
-            expire_time: None,
-            read_only: false,
-            ..Default::default()
-        };
-        done("signing key", CallerServiceClient::new(self.channel.clone()).create_signing_key(self.request(key)).await)
+        self.signing_key("licensespring", &values.licensespring_api_key, &values.licensespring_shared_key).await
     }
 
-    /// A device, and a caller that resets and reads it.
+    /// A device and a product, and a caller that resets and reads them.
     async fn roma(&self, values: &Values) -> Result<(), Failure> {
         let instance = format!("{}/{}", values.roma_project_id, values.roma_instance_id);
         self.tenant(Tenant {
@@ -167,16 +169,32 @@ impl Seeder {
             ..Tenant::default()
         })
         .await?;
-        let device = CreateDeviceRequest {
-            tenant_id: "roma".to_owned(),
-            device_id: values.roma_device_id.clone(),
-            user_name: values.roma_user_name.clone(),
-            secret_source: Some(create_device_request::SecretSource::Password(values.roma_password.clone())),
+        let product = format!("product.{}", values.roma_product_id);
+        let names = [(&values.roma_device_id, values.roma_user_name.as_str()), (&product, "product01")];
+        for (device_id, user_name) in names {
+            let device = CreateDeviceRequest {
+                tenant_id: "roma".to_owned(),
+                device_id: device_id.clone(),
+                user_name: user_name.to_owned(),
+                secret_source: Some(create_device_request::SecretSource::Password(values.roma_password.clone())),
+                ..Default::default()
+            };
+            done("device", DeviceServiceClient::new(self.channel.clone()).create_device(self.request(device)).await)?;
+        }
+        self.caller("roma", &["devices:resetAuthentication", "devices:revealAuthentication"]).await?;
+        self.token("roma", &values.roma_token).await?;
+        self.signing_key("roma", &values.roma_ak, &values.roma_sk).await
+    }
+
+    async fn signing_key(&self, tenant: &str, api_key: &str, shared_key: &str) -> Result<(), Failure> {
+        let key = CreateSigningKeyRequest {
+            tenant_id: tenant.to_owned(),
+            caller_id: PORTAL.to_owned(),
+            api_key: api_key.to_owned(),
+            shared_key: shared_key.to_owned(),
             ..Default::default()
         };
-        done("device", DeviceServiceClient::new(self.channel.clone()).create_device(self.request(device)).await)?;
-        self.caller("roma", &["devices:resetAuthentication", "devices:revealAuthentication"]).await?;
-        self.token("roma", &values.roma_token).await
+        done("signing key", CallerServiceClient::new(self.channel.clone()).create_signing_key(self.request(key)).await)
     }
 
     async fn tenant(&self, tenant: Tenant) -> Result<(), Failure> {
@@ -185,7 +203,19 @@ impl Seeder {
     }
 
     async fn user(&self, tenant: &str, id: &str, username: &str, password: &str) -> Result<(), Failure> {
+        self.labelled_user(tenant, id, username, password, BTreeMap::new()).await
+    }
+
+    async fn labelled_user(
+        &self,
+        tenant: &str,
+        id: &str,
+        username: &str,
+        password: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<(), Failure> {
         let user = CreateUserRequest {
+            labels,
             tenant_id: tenant.to_owned(),
             user_id: id.to_owned(),
             username: username.to_owned(),
@@ -215,6 +245,29 @@ impl Seeder {
             ..Default::default()
         };
         done("token", CallerServiceClient::new(self.channel.clone()).create_api_token(self.request(token)).await)
+    }
+}
+
+/// As `ocariot` has it: RS256, a day, the scopes of each type of user.
+fn token_issuer(scope_grants: Vec<ScopeGrant>) -> TokenIssuer {
+    let of_type = |subject_type: &str, scopes: &[&str]| TokenScopes {
+        subject_type: subject_type.to_owned(),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+    };
+    let admin = [["users:delete", "users:resetPassword"].as_slice(), &UPDATE_SCOPES].concat();
+    TokenIssuer {
+        issuer: "ocariot".to_owned(),
+        algorithm: TokenAlgorithm::Rs256.into(),
+        ttl: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+        audience: String::new(),
+        subject_type_label: "sub_type".to_owned(),
+        scopes: vec![
+            of_type("admin", &admin),
+            of_type("educator", &["educators:update"]),
+            of_type("healthprofessional", &["healthprofessionals:update"]),
+            of_type("family", &["families:update"]),
+        ],
+        scope_grants,
     }
 }
 

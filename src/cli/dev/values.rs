@@ -36,11 +36,15 @@ pub(super) struct Values {
     pub(super) licensespring_username: String,
     pub(super) licensespring_password: String,
     pub(super) roma_token: String,
+    pub(super) roma_ak: String,
+    pub(super) roma_sk: String,
     pub(super) roma_project_id: String,
     pub(super) roma_instance_id: String,
     pub(super) roma_device_id: String,
     pub(super) roma_user_name: String,
     pub(super) roma_password: String,
+    pub(super) roma_product_id: String,
+    pub(super) rekey_gateway_token: String,
     /// Whether the tenants were made; a comment in the file.
     #[serde(skip)]
     pub(super) seeded: bool,
@@ -74,11 +78,15 @@ impl Values {
             licensespring_username: "user@example.com".to_owned(),
             licensespring_password: password(),
             roma_token: random(entropy, 32),
+            roma_ak: random(entropy, 10),
+            roma_sk: random(entropy, 20),
             roma_project_id: "proj01".to_owned(),
             roma_instance_id: "inst01".to_owned(),
             roma_device_id: "4711".to_owned(),
             roma_user_name: "device01".to_owned(),
             roma_password: password(),
+            roma_product_id: "815".to_owned(),
+            rekey_gateway_token: random(entropy, 32),
             seeded: false,
         }
     }

@@ -1,6 +1,7 @@
 //! The keyring: keys with ids, purposes and states, in a file that only its owner reads. Without it a database is useless.
 
 mod file;
+mod signing;
 
 use std::{fmt, path::Path};
 
@@ -9,12 +10,15 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use self::file::Purpose;
+use self::{file::Purpose, signing::SigningKey};
 use super::{
     DataKey,
     aead::{AeadKey, encode_parts},
 };
-use crate::domain::{Entropy, Error, Result, Timestamp, Uid, WrappedKey};
+use crate::domain::{Entropy, Error, Result, Timestamp, Uid, WrappedKey, tenant::JwtAlgorithm};
+
+pub use file::KeyInfo;
+pub use signing::TokenHeader;
 
 /// What is wrong with a keyring file; its sentence names the file and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,8 @@ pub struct Keyring {
     wrapping: Ring,
     digest: Ring,
     page_token: Ring,
+    /// None in a keyring that was made before there were any, until one is added.
+    signing: Vec<SigningKey>,
 }
 
 /// The keys of one purpose: the primary one makes, all of them read.
@@ -67,7 +73,7 @@ const ATTEMPT: &[u8] = b"rekey attempt";
 const REQUEST: &[u8] = b"rekey request";
 
 impl Keyring {
-    /// Makes a keyring with one primary key for each purpose, and its file (mode 0600, never over an existing one).
+    /// Makes a keyring with one primary key for each purpose but signing tokens, and its file (mode 0600, never over an existing one).
     ///
     /// # Errors
     /// Where the file exists or cannot be written.
@@ -76,6 +82,7 @@ impl Keyring {
             wrapping: Ring::make(now, entropy),
             digest: Ring::make(now, entropy),
             page_token: Ring::make(now, entropy),
+            signing: Vec::new(),
         };
         file::write(path, now, &keyring.rings())?;
         Ok(keyring)
@@ -91,7 +98,33 @@ impl Keyring {
             wrapping: keys.take(Purpose::Wrapping)?,
             digest: keys.take(Purpose::Digest)?,
             page_token: keys.take(Purpose::PageToken)?,
+            signing: keys.take_signing()?,
         })
+    }
+
+    /// Adds a key that signs tokens to a keyring's file, and returns its id. From the next start on it signs with its
+    /// algorithm; the one that did until then verifies.
+    ///
+    /// # Errors
+    /// Where the file is not a keyring, cannot be written, or is being written by another.
+    pub fn add_signing_key(
+        path: &Path,
+        algorithm: JwtAlgorithm,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<String, KeyringError> {
+        let id = Uid::make(now, entropy).to_string();
+        let failed = |_unspecified| KeyringError("the cryptography library could not make a key".to_owned());
+        file::add_signing_key(path, &id, algorithm, &SigningKey::make(algorithm).map_err(failed)?, now)?;
+        Ok(id)
+    }
+
+    /// What keys a keyring's file holds, in its order.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn list(path: &Path) -> Result<Vec<KeyInfo>, KeyringError> {
+        file::list(path)
     }
 
     fn rings(&self) -> [(Purpose, &Ring); 3] {

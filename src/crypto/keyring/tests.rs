@@ -235,3 +235,119 @@ proptest! {
         prop_assert!(altered == token || keyring.open_page_token(&context, &altered).is_none());
     }
 }
+
+mod signing {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::domain::tenant::JwtAlgorithm;
+
+    const HEADER: TokenHeader<'_> = TokenHeader { typ: "JWT", tid: "tenant", epoch: 3 };
+
+    fn add(path: &Path, algorithm: JwtAlgorithm) -> String {
+        Keyring::add_signing_key(path, algorithm, NOW, &crate::crypto::SystemEntropy).unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test looks at what was made")]
+    fn parts(token: &SecretString) -> (Vec<u8>, Vec<u8>) {
+        let (message, signature) = token.expose_secret().rsplit_once('.').unwrap();
+        (message.as_bytes().to_vec(), BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_keyring_without_signing_keys_signs_nothing_and_takes_them_later() {
+        let (_directory, path, keyring) = made(1);
+        assert_eq!(keyring.signing_algorithm(), None);
+        assert!(keyring.sign_token(JwtAlgorithm::EdDSA, HEADER, &json!({})).unwrap().is_none());
+        let others = content(&path);
+        let id = add(&path, JwtAlgorithm::ES256);
+        let again = Keyring::load(&path).unwrap();
+        assert_eq!(again.signing_algorithm(), Some(JwtAlgorithm::ES256));
+        assert!(again.has_signing_key(&id));
+        assert_eq!(again.digest(&"token".into()), keyring.digest(&"token".into()));
+        let keys = content(&path)["keys"].as_array().unwrap().clone();
+        assert_eq!(keys[..3], others["keys"].as_array().unwrap()[..]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!path.with_added_extension("next").exists());
+    }
+
+    #[test]
+    fn each_algorithm_signs_what_its_own_key_alone_verifies() {
+        let (_directory, path, _) = made(1);
+        let ids: Vec<String> = JwtAlgorithm::ALL.map(|algorithm| add(&path, algorithm)).to_vec();
+        let keyring = Keyring::load(&path).unwrap();
+        for (algorithm, id) in JwtAlgorithm::ALL.into_iter().zip(&ids) {
+            let token = keyring.sign_token(algorithm, HEADER, &json!({"sub": "x"})).unwrap().unwrap();
+            let (message, signature) = parts(&token);
+            assert!(keyring.has_signed(id, algorithm.as_str(), &message, &signature));
+            for other in JwtAlgorithm::ALL.into_iter().filter(|other| *other != algorithm) {
+                assert!(!keyring.has_signed(id, other.as_str(), &message, &signature));
+            }
+            for other in ids.iter().filter(|other| *other != id) {
+                assert!(!keyring.has_signed(other, algorithm.as_str(), &message, &signature));
+            }
+            for bit in 0..signature.len() * 8 {
+                let mut altered = signature.clone();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                assert!(!keyring.has_signed(id, algorithm.as_str(), &message, &altered), "bit {bit}");
+            }
+            assert!(!keyring.has_signed(id, algorithm.as_str(), &message, b""));
+        }
+        let public = keyring.public_keys();
+        let lengths: Vec<Vec<usize>> = public.iter().map(|key| key.parameters.iter().map(Vec::len).collect()).collect();
+        assert_eq!(lengths, [vec![32], vec![32, 32], vec![256, 3]]);
+        assert_eq!(public[2].parameters[1], [1, 0, 1]);
+    }
+
+    #[test]
+    fn a_new_key_signs_and_the_old_one_still_verifies() {
+        let (_directory, path, _) = made(1);
+        let old = add(&path, JwtAlgorithm::EdDSA);
+        let signed =
+            Keyring::load(&path).unwrap().sign_token(JwtAlgorithm::EdDSA, HEADER, &json!({})).unwrap().unwrap();
+        let new = add(&path, JwtAlgorithm::EdDSA);
+        let keyring = Keyring::load(&path).unwrap();
+        let (message, signature) = parts(&signed);
+        assert!(keyring.has_signed(&old, "EdDSA", &message, &signature));
+        let (message, signature) =
+            parts(&keyring.sign_token(JwtAlgorithm::EdDSA, HEADER, &json!({})).unwrap().unwrap());
+        assert!(keyring.has_signed(&new, "EdDSA", &message, &signature));
+        let states: Vec<_> =
+            Keyring::list(&path).unwrap().into_iter().skip(3).map(|key| (key.id, key.is_primary)).collect();
+        assert_eq!(states, [(old, false), (new, true)]);
+    }
+
+    #[test]
+    fn damaged_and_doubled_signing_keys_are_refused_without_being_told() {
+        let (_directory, path, _) = made(1);
+        add(&path, JwtAlgorithm::EdDSA);
+        add(&path, JwtAlgorithm::EdDSA);
+        let good = content(&path);
+        let secret = good["keys"][3]["secret"].as_str().unwrap().to_owned();
+        let damages: [(&str, Damage); 6] = [
+            ("two keys", Box::new(|value| value["keys"][3]["state"] = json!("primary"))),
+            ("no private key", Box::new(|value| value["keys"][3]["algorithm"] = json!("ES256"))),
+            ("no private key", Box::new(|value| value["keys"][3]["algorithm"] = json!("RS256"))),
+            ("no private key", Box::new(|value| drop(value["keys"][3].as_object_mut().unwrap().remove("algorithm")))),
+            ("no private key", Box::new(|value| value["keys"][3]["secret"] = json!("AAAA"))),
+            ("line", Box::new(|value| value["keys"][3]["algorithm"] = json!("HS256"))),
+        ];
+        for (word, damage) in damages {
+            let mut value = good.clone();
+            damage(&mut value);
+            fs::write(&path, value.to_string()).unwrap();
+            let refusal = Keyring::load(&path).unwrap_err().0;
+            assert!(refusal.contains(word) && !refusal.contains(&secret), "{word}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn two_do_not_write_at_once() {
+        let (_directory, path, _) = made(1);
+        let next = path.with_added_extension("next");
+        fs::write(&next, "").unwrap();
+        let refusal = Keyring::add_signing_key(&path, JwtAlgorithm::EdDSA, NOW, &SeededEntropy::new(1)).unwrap_err();
+        assert!(refusal.0.contains("remove that file"), "{refusal}");
+        assert!(next.exists() && Keyring::load(&path).is_ok());
+    }
+}

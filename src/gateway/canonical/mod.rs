@@ -56,6 +56,7 @@ async fn call(matched: &Matched<'_>, exchange: &mut Exchange) -> Result<Vec<u8>,
     let method = format!("{}/{}", route.method.parent_service().full_name(), route.method.name());
     let message = match message(matched, exchange).await {
         Ok(message) => message,
+        Err(refusal) if route.for_anybody => return Err(refusal),
         Err(refusal) => {
             call.permitted(&method, subject(matched)).await?;
             return Err(refusal);

@@ -16,6 +16,8 @@ pub(in crate::gateway) struct Route {
     pub(super) method: MethodDescriptor,
     /// Whether the request's fields come in a body; else in the query.
     pub(super) has_body: bool,
+    /// Whether nobody needs to be known to call it.
+    pub(super) for_anybody: bool,
     http: Method,
     segments: Vec<Segment>,
     verb: Option<String>,
@@ -103,7 +105,8 @@ impl Route {
         };
         let segments = path::segments(path)?.into_iter().map(Segment::read).collect();
         let has_body = text("body").is_some();
-        Some(Self { method: method.clone(), has_body, http, segments, verb, template })
+        let for_anybody = is_for_anybody(method);
+        Some(Self { method: method.clone(), has_body, for_anybody, http, segments, verb, template })
     }
 
     /// The variables, where this is the path of the route.
@@ -137,6 +140,15 @@ impl Segment {
             None => Self::Literal(text.to_owned()),
         }
     }
+}
+
+/// Whether the method's own rule says so.
+fn is_for_anybody(method: &MethodDescriptor) -> bool {
+    let options = method.options();
+    let rule = method.parent_pool().get_extension_by_name("rekey.v1.rule");
+    let rule = rule.map(|rule| options.get_extension(&rule).into_owned());
+    let says = rule.as_ref().and_then(Value::as_message).and_then(|rule| rule.get_field_by_name("anybody"));
+    says.as_deref().and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use http::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Unreadable, json_body, refuse, text};
+use super::{Unreadable, json_body, oauth, refuse, text};
 use crate::{
     gateway::{
         exchange::{Answer, Exchange, allowing, answer, json, retrying},
@@ -31,7 +31,9 @@ const FIELDS: [&str; 3] = ["username", "password", "new_password"];
 #[derive(Debug)]
 pub(in crate::gateway) enum Route {
     ChangePassword,
-    OtherMethod,
+    TokenUrl,
+    Token,
+    OtherMethod(&'static str),
     Unknown,
 }
 
@@ -40,15 +42,20 @@ impl Route {
         let ["api", "v4", rest @ ..] = segments else { return None };
         Some(match rest {
             ["change_password"] | ["change_password", ""] if *method == Method::POST => Self::ChangePassword,
-            ["change_password"] | ["change_password", ""] => Self::OtherMethod,
+            ["oauth_url"] | ["oauth_url", ""] if *method == Method::GET => Self::TokenUrl,
+            ["oauth_url"] | ["oauth_url", ""] => Self::OtherMethod("GET"),
+            ["oauth_token"] if *method == Method::POST => Self::Token,
+            ["change_password" | "oauth_token"] | ["change_password", ""] => Self::OtherMethod("POST"),
             _ => Self::Unknown,
         })
     }
 
     pub(super) fn template(&self) -> &'static str {
         match self {
-            Self::ChangePassword | Self::OtherMethod => "/api/v4/change_password",
-            Self::Unknown => "/api/v4/…",
+            Self::ChangePassword => "/api/v4/change_password",
+            Self::TokenUrl => "/api/v4/oauth_url",
+            Self::Token => oauth::TOKEN_PATH,
+            Self::OtherMethod(_) | Self::Unknown => "/api/v4/…",
         }
     }
 
@@ -59,9 +66,12 @@ impl Route {
                 Ok(()) => answer(StatusCode::OK, "text/plain; charset=utf-8", "password_changed"),
                 Err(error) => error.answer(),
             },
+            Self::TokenUrl => oauth::url(&exchange).unwrap_or_else(|error| error.answer()),
+            Self::Token => oauth::token(exchange).await,
             // Not documented.
-            Self::OtherMethod => {
-                allowing(error(405, "method_not_allowed", "the path has the method POST only").answer(), "POST")
+            Self::OtherMethod(method) => {
+                let message = format!("the path has the method {method} only");
+                allowing(error(405, "method_not_allowed", message).answer(), method)
             }
             Self::Unknown => error(404, "not_found", "the path is not known").answer(),
         }
@@ -181,7 +191,7 @@ fn failed(failure: &Failure, bearer: bool) -> Error {
 }
 
 #[derive(Serialize)]
-struct Error {
+pub(super) struct Error {
     status: u16,
     code: &'static str,
     message: Cow<'static, str>,
@@ -190,13 +200,13 @@ struct Error {
 }
 
 impl Error {
-    fn answer(&self) -> Answer {
+    pub(super) fn answer(&self) -> Answer {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         retrying(json(status, self), self.retry_after)
     }
 }
 
-fn error(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Error {
+pub(super) fn error(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Error {
     Error { status, code, message: message.into(), retry_after: None }
 }
 

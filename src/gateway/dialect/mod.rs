@@ -8,8 +8,10 @@
 
 mod applivery;
 mod licensespring;
+mod oauth;
 mod ocariot;
 mod roma;
+mod signed_request;
 
 use http::Method;
 use serde_json::{Map, Value};

@@ -1,4 +1,5 @@
-//! `ocariot`: accounts behind an API gateway. An administrator resets a user's password; a user changes his own.
+//! `ocariot`: accounts behind an API gateway. A user signs in, and changes his password; an administrator resets it, and
+//! removes users.
 
 use std::borrow::Cow;
 
@@ -15,13 +16,16 @@ use crate::{
         upstream::Call,
     },
     proto::{
-        ChangePasswordRequest, ErrorReason as R, ResetPasswordRequest, change_password_request::Subject,
-        reset_password_request::SecretSource, user_service_client::UserServiceClient,
+        ChangePasswordRequest, DeleteUserRequest, ErrorReason as R, IssueTokenRequest, ResetPasswordRequest,
+        WhoAmIRequest, caller_service_client::CallerServiceClient, change_password_request::Subject,
+        issue_token_request, reset_password_request::SecretSource, user_service_client::UserServiceClient,
     },
 };
 
 const CONTENT_TYPE: &str = "application/json; charset=utf-8";
 const OWN_TENANT: &str = "-";
+/// Whoever signs in has nothing yet that would name a tenant: it is the one of this alias.
+const SIGN_IN_TENANT: &str = "ocariot:default";
 
 #[derive(Debug)]
 pub(in crate::gateway) struct Route {
@@ -34,6 +38,8 @@ pub(in crate::gateway) struct Route {
 enum Operation {
     Reset,
     Change,
+    Delete,
+    SignIn,
 }
 
 impl Route {
@@ -41,6 +47,8 @@ impl Route {
         let (operation, user_id) = match segments {
             ["v1", "users", user_id, "reset-password"] => (Operation::Reset, user_id),
             ["v1", "users", user_id, "password"] => (Operation::Change, user_id),
+            ["v1", "users", user_id] => (Operation::Delete, user_id),
+            ["v1", "auth"] => (Operation::SignIn, &""),
             _ => return None,
         };
         // What cannot be decoded is no id, and is told so.
@@ -52,6 +60,8 @@ impl Route {
         match self.operation {
             Operation::Reset => "/v1/users/{user_id}/reset-password",
             Operation::Change => "/v1/users/{user_id}/password",
+            Operation::Delete => "/v1/users/{user_id}",
+            Operation::SignIn => "/v1/auth",
         }
     }
 
@@ -61,7 +71,16 @@ impl Route {
             let body = Body::new(405, "METHOD NOT ALLOWED", "The resource does not have the requested method.");
             return allowing(body.answer(), self.operation.http().as_str());
         }
+        if matches!(self.operation, Operation::SignIn) {
+            return sign_in(exchange).await;
+        }
         let Ok(call) = exchange.call(&["authorization"]) else { return token_issues() };
+        if matches!(self.operation, Operation::Delete) {
+            return match delete(self.user_id, &call).await {
+                Ok(()) => empty(StatusCode::NO_CONTENT),
+                Err(refused) => refused,
+            };
+        }
         match self.passwords(json_body(&mut exchange).await) {
             Ok(passwords) => match self.run(passwords, &call).await {
                 Ok(()) => empty(StatusCode::NO_CONTENT),
@@ -81,21 +100,10 @@ impl Route {
                 return Err(Body::new(413, NOT_JSON.message, "The request body is larger than 64 KiB."));
             }
         };
-        if self.user_id.len() != 24 || !self.user_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_id(&self.user_id) {
             return Err(INVALID_ID);
         }
-        let names = self.operation.fields();
-        for name in names.iter().filter(|name| members.contains_key(**name)) {
-            match text(&members, name) {
-                None => return Err(invalid_field(format!("{name} must be a string!"))),
-                Some("") => return Err(invalid_field(format!("{name} must have at least one character!"))),
-                Some(_) => {}
-            }
-        }
-        let missing: Vec<_> = names.iter().filter(|name| !members.contains_key(**name)).copied().collect();
-        if !missing.is_empty() {
-            return Err(self.operation.missing(&missing.join(", ")));
-        }
+        self.operation.check(&members)?;
         let password = |name: &str| text(&members, name).unwrap_or_default().to_owned();
         Ok((password("old_password"), password("new_password")))
     }
@@ -122,15 +130,77 @@ impl Route {
                 };
                 call.wait(client.change_password(call.request(request))).await.map(drop)
             }
+            // They are no matter of passwords to be set.
+            Operation::Delete | Operation::SignIn => Ok(()),
         }
     }
+}
+
+/// A token for a password. Nobody needs to be known for it, and no header goes on.
+async fn sign_in(mut exchange: Exchange) -> Answer {
+    let Ok(call) = exchange.call(&[]) else { return INTERNAL.answer() };
+    let members = match json_body(&mut exchange).await {
+        Ok(Value::Object(members)) => members,
+        Err(Unreadable::TooLarge) => {
+            return Body::new(413, NOT_JSON.message, "The request body is larger than 64 KiB.").answer();
+        }
+        // The original takes what is not JSON for nothing at all.
+        Ok(_) | Err(Unreadable::NotJson) => Map::new(),
+    };
+    if let Err(refusal) = Operation::SignIn.check(&members) {
+        return refusal.answer();
+    }
+    let field = |name: &str| text(&members, name).unwrap_or_default().to_owned();
+    let request = IssueTokenRequest {
+        tenant_id: SIGN_IN_TENANT.to_owned(),
+        subject: Some(issue_token_request::Subject::Username(field("username"))),
+        password: field("password"),
+        source: exchange.peer().map(|peer| peer.to_string()).unwrap_or_default(),
+    };
+    let mut client = UserServiceClient::new(call.channel());
+    match call.wait(client.issue_token(call.request(request))).await {
+        Ok(issued) => {
+            let body = serde_json::json!({ "access_token": issued.access_token });
+            answer(StatusCode::OK, CONTENT_TYPE, serde_json::to_vec(&body).unwrap_or_default())
+        }
+        // A name that nobody can have is as unknown as any other.
+        Err(failure) if matches!(failure.reason, R::LoginRefused | R::FieldsInvalid) => {
+            fixed(401, "Invalid username or password!", "").answer()
+        }
+        Err(failure) => error(&failure),
+    }
+}
+
+/// Removes a user. That there is none, or one whom the caller may not remove, is not told: the original answers alike.
+async fn delete(user_id: String, call: &Call) -> Result<(), Answer> {
+    call.permitted(Operation::Delete.method(), "").await.map_err(|failure| error(&failure))?;
+    let mut callers = CallerServiceClient::new(call.channel());
+    let who = call.wait(callers.who_am_i(call.request(WhoAmIRequest {}))).await.map_err(|failure| error(&failure))?;
+    if who.caller_id.eq_ignore_ascii_case(&user_id) {
+        return Err(FORBIDDEN.answer());
+    }
+    if !is_id(&user_id) {
+        return Err(INVALID_ID.answer());
+    }
+    let request =
+        DeleteUserRequest { tenant_id: OWN_TENANT.to_owned(), user_id, allow_missing: true, ..Default::default() };
+    let mut client = UserServiceClient::new(call.channel());
+    match call.wait(client.delete_user(call.request(request))).await {
+        Err(failure) if !matches!(failure.reason, R::UserNotFound | R::RankTooLow) => Err(error(&failure)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl Operation {
     fn http(self) -> Method {
         match self {
-            Self::Reset => Method::POST,
+            Self::Reset | Self::SignIn => Method::POST,
             Self::Change => Method::PUT,
+            Self::Delete => Method::DELETE,
         }
     }
 
@@ -138,6 +208,8 @@ impl Operation {
         match self {
             Self::Reset => "rekey.v1.UserService/ResetPassword",
             Self::Change => "rekey.v1.UserService/ChangePassword",
+            Self::Delete => "rekey.v1.UserService/DeleteUser",
+            Self::SignIn => "rekey.v1.UserService/IssueToken",
         }
     }
 
@@ -145,14 +217,32 @@ impl Operation {
         match self {
             Self::Reset => &["new_password"],
             Self::Change => &["old_password", "new_password"],
+            Self::Delete => &[],
+            Self::SignIn => &["username", "password"],
         }
     }
 
-    /// Singular for the one field of a reset, plural for a change even where one is missing: so the original has it.
+    /// The first thing wrong with the fields that are there, or else those that are missing.
+    fn check(self, members: &Map<String, Value>) -> Result<(), Body<'static>> {
+        let (present, missing): (Vec<&str>, Vec<&str>) =
+            self.fields().iter().copied().partition(|name| members.contains_key(*name));
+        for name in present {
+            match text(members, name) {
+                None => return Err(invalid_field(format!("{name} must be a string!"))),
+                Some("") => return Err(invalid_field(format!("{name} must have at least one character!"))),
+                Some(_) => {}
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(self.missing(&missing.join(", "))) }
+    }
+
+    /// Singular for the one field of a reset, plural for the others even where one is missing: so the original has it.
     fn missing(self, names: &str) -> Body<'static> {
         match self {
             Self::Reset => Body::new(400, "Required field not provided...", format!("{names} is required!")),
-            Self::Change => Body::new(400, "Required fields were not provided...", format!("{names} are required!")),
+            Self::Change | Self::Delete | Self::SignIn => {
+                Body::new(400, "Required fields were not provided...", format!("{names} are required!"))
+            }
         }
     }
 }
@@ -161,6 +251,7 @@ impl Operation {
 struct Body<'a> {
     code: u16,
     message: &'static str,
+    #[serde(skip_serializing_if = "is_empty")]
     description: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_link: Option<&'static str>,
@@ -175,6 +266,11 @@ impl<'a> Body<'a> {
         let status = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         answer(status, CONTENT_TYPE, serde_json::to_vec(self).unwrap_or_default())
     }
+}
+
+#[expect(clippy::ptr_arg, reason = "what serde gives")]
+fn is_empty(text: &Cow<'_, str>) -> bool {
+    text.is_empty()
 }
 
 const fn fixed(code: u16, message: &'static str, description: &'static str) -> Body<'static> {
@@ -197,6 +293,8 @@ const INVALID_ID: Body<'static> = fixed(
     "A 24-byte hex ID similar to this: 507f191e810c19729de860ea is expected.",
 );
 
+const FORBIDDEN: Body<'static> = fixed(403, "FORBIDDEN", "Authorization failed due to insufficient permissions.");
+
 const ERRORS: &[(&[R], Body<'static>)] = &[
     // Every signature is, here, something other than a Bearer token.
     (
@@ -215,7 +313,7 @@ const ERRORS: &[(&[R], Body<'static>)] = &[
     ),
     (&[R::CredentialInvalid], unauthorized("Authentication failed due to access token issues.")),
     (&[R::CredentialExpired], unauthorized("Authentication failed because access token is expired.")),
-    // The original has no accounts that are disabled or locked, and forbids nobody to change a password.
+    // The original has no accounts that are disabled or locked, or must change their password, and forbids nobody to do so.
     (
         &[
             R::PermissionMissing,
@@ -224,8 +322,10 @@ const ERRORS: &[(&[R], Body<'static>)] = &[
             R::ChangePasswordNotAllowed,
             R::SubjectDisabled,
             R::SubjectLocked,
+            R::PasswordChangeRequired,
+            R::RankTooLow,
         ],
-        fixed(403, "FORBIDDEN", "Authorization failed due to insufficient permissions."),
+        FORBIDDEN,
     ),
     (
         &[R::CurrentPasswordMismatch, R::SecretNotSet],

@@ -1,16 +1,20 @@
 //! `roma`: device authentication of ROMA Connect LINK. A reset sets a device's user name, its password, or both; where
-//! neither is given, it makes a password.
+//! neither is given, it makes a password. A product, one secret for a whole model, is a device of ours too, by the name
+//! `product.<id>`.
 
 use std::collections::BTreeMap;
 
-use http::{Method, StatusCode, header::AUTHORIZATION};
+use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Unreadable, json_body, refuse};
+use super::{
+    Unreadable, json_body, refuse,
+    signed_request::{self, Refused},
+};
 use crate::{
     gateway::{
-        exchange::{Answer, Exchange, allowing, json, retrying},
+        exchange::{Answer, BodyError, Exchange, allowing, json, retrying},
         failure::Failure,
         path,
         request_id::RequestId,
@@ -23,19 +27,34 @@ use crate::{
     },
 };
 
-const TEMPLATE: &str = "/v2/{project_id}/link/instances/{instance_id}/devices/{device_id}/authentication";
+const DEVICE: &str = "/v2/{project_id}/link/instances/{instance_id}/devices/{device_id}/authentication";
+const PRODUCT: &str = "/v2/{project_id}/link/instances/{instance_id}/products/{product_id}/authentication";
 
 #[derive(Debug)]
 pub(in crate::gateway) enum Route {
-    Device { operation: Operation, path: Path },
-    OtherMethod,
+    Authentication { operation: Operation, path: Path },
+    OtherMethod(Noun),
     Unknown,
 }
 
+/// What is done to what.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gateway) enum Operation {
+pub(in crate::gateway) struct Operation {
+    verb: Verb,
+    noun: Noun,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
     Reset,
     Show,
+}
+
+/// Whose secret it is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gateway) enum Noun {
+    Device,
+    Product,
 }
 
 /// The path's variables, decoded; `None` where that cannot be done.
@@ -43,7 +62,7 @@ pub(in crate::gateway) enum Operation {
 pub(in crate::gateway) struct Path {
     project: Option<String>,
     instance: Option<String>,
-    device: Option<String>,
+    id: Option<String>,
 }
 
 /// What a reset asks for; `None`: kept.
@@ -56,19 +75,25 @@ struct Wanted {
 impl Route {
     pub(super) fn find(method: &Method, segments: &[&str]) -> Option<Self> {
         let ["v2", project, "link", rest @ ..] = segments else { return None };
-        let ["instances", instance, "devices", device, "authentication"] = rest else { return Some(Self::Unknown) };
-        let operation = match *method {
-            Method::PUT => Operation::Reset,
-            Method::GET => Operation::Show,
-            _ => return Some(Self::OtherMethod),
+        let (noun, instance, id) = match rest {
+            ["instances", instance, "devices", id, "authentication"] => (Noun::Device, instance, id),
+            ["instances", instance, "products", id, "authentication"] => (Noun::Product, instance, id),
+            _ => return Some(Self::Unknown),
         };
-        let [project, instance, device] = [project, instance, device].map(|raw| path::decode(raw));
-        Some(Self::Device { operation, path: Path { project, instance, device } })
+        let verb = match *method {
+            Method::PUT => Verb::Reset,
+            Method::GET => Verb::Show,
+            _ => return Some(Self::OtherMethod(noun)),
+        };
+        let [project, instance, id] = [project, instance, id].map(|raw| path::decode(raw));
+        Some(Self::Authentication { operation: Operation { verb, noun }, path: Path { project, instance, id } })
     }
 
     pub(super) fn template(&self) -> &'static str {
         match self {
-            Self::Device { .. } | Self::OtherMethod => TEMPLATE,
+            Self::Authentication { operation: Operation { noun: Noun::Device, .. }, .. }
+            | Self::OtherMethod(Noun::Device) => DEVICE,
+            Self::Authentication { .. } | Self::OtherMethod(Noun::Product) => PRODUCT,
             Self::Unknown => "/v2/{project_id}/link/…",
         }
     }
@@ -78,33 +103,40 @@ impl Route {
         // Not documented for this service; the code of the vendor's front gateway for a route that it does not have.
         let no_api = |status| Error::new(status, "APIG.0101", "The API does not exist").answer(&id);
         match self {
-            Self::Device { operation, path } => match device(operation, &path, exchange).await {
+            Self::Authentication { operation, path } => match authentication(operation, &path, exchange).await {
                 Ok(authentication) => json(StatusCode::OK, &authentication),
                 Err(error) => error.answer(&id),
             },
-            Self::OtherMethod => allowing(no_api(StatusCode::METHOD_NOT_ALLOWED), "GET, PUT"),
+            Self::OtherMethod(_) => allowing(no_api(StatusCode::METHOD_NOT_ALLOWED), "GET, PUT"),
             Self::Unknown => no_api(StatusCode::NOT_FOUND),
         }
     }
 }
 
-async fn device(operation: Operation, path: &Path, mut exchange: Exchange) -> Result<Authentication, Error> {
-    let headers = exchange.headers();
-    if !headers.contains_key("x-auth-token") {
-        let signed = headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"SDK-HMAC-SHA256"));
-        return Err(if signed { unauthenticated("verify aksk signature fail") } else { operation.no_token() });
-    }
-    let call = exchange.call(&["x-auth-token"]).map_err(|_illegal| operation.no_token())?;
+async fn authentication(operation: Operation, path: &Path, mut exchange: Exchange) -> Result<Authentication, Error> {
     let failed = |failure: &Failure| error(failure, operation, path);
-    let wanted = match operation {
-        Operation::Reset => wanted(json_body(&mut exchange).await),
-        Operation::Show => Ok(Wanted::default()),
+    // A token that is sent counts alone, whatever else there is.
+    let call = if exchange.headers().contains_key("x-auth-token") {
+        exchange.call(&["x-auth-token"]).map_err(|_illegal| operation.no_token())?
+    } else if signed_request::is_signed(&exchange) {
+        signed_request::call(&mut exchange).await.map_err(|refused| match refused {
+            Refused::Signature => unauthenticated("verify aksk signature fail"),
+            Refused::Body(BodyError::TooLarge) => too_large(operation),
+            Refused::Body(BodyError::Incomplete) => operation.invalid("body", "body"),
+            Refused::Service(failure) => not_asked(&failure),
+        })?
+    } else {
+        return Err(operation.no_token());
+    };
+    let wanted = match operation.verb {
+        Verb::Reset => wanted(operation, json_body(&mut exchange).await),
+        Verb::Show => Ok(Wanted::default()),
     };
     match target(operation, path).and_then(|target| Ok((target, wanted?))) {
         Ok((target, wanted)) => run(operation, target, wanted, &call).await.map_err(|failure| failed(&failure)),
         Err(refusal) => {
-            let device = path.device.as_deref().unwrap_or_default();
-            Err(refuse(&call, operation.method(), device, refusal, failed).await)
+            let subject = operation.noun.device_id(path.id.as_deref().unwrap_or_default());
+            Err(refuse(&call, operation.method(), &subject, refusal, failed).await)
         }
     }
 }
@@ -113,22 +145,22 @@ async fn device(operation: Operation, path: &Path, mut exchange: Exchange) -> Re
 fn target(operation: Operation, path: &Path) -> Result<(String, String), Error> {
     let project = path.project.as_deref().ok_or_else(|| operation.invalid("project_id", "path"))?;
     let instance = path.instance.as_deref().ok_or_else(|| operation.invalid("instance_id", "path"))?;
-    let device = path.device.as_deref().filter(|device| is_device(device));
-    let device = device.ok_or_else(|| operation.invalid("deviceOid", "path"))?;
-    Ok((format!("roma:{project}/{instance}"), device.to_owned()))
+    let id = path.id.as_deref().filter(|id| is_number(id));
+    let id = id.ok_or_else(|| operation.invalid(operation.noun.parameter(), "path"))?;
+    Ok((format!("roma:{project}/{instance}"), operation.noun.device_id(id)))
 }
 
 /// A positive integer of up to 17 digits, written in one way.
-fn is_device(id: &str) -> bool {
+fn is_number(id: &str) -> bool {
     (1..=17).contains(&id.len()) && !id.starts_with('0') && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What the body of a reset asks for. Empty and `null` are absent; other members are nobody's business.
-fn wanted(body: Result<Value, Unreadable>) -> Result<Wanted, Error> {
-    let invalid = || Operation::Reset.invalid("body", "body");
+fn wanted(operation: Operation, body: Result<Value, Unreadable>) -> Result<Wanted, Error> {
+    let invalid = || operation.invalid("body", "body");
     let Value::Object(mut members) = body.map_err(|unreadable| match unreadable {
         Unreadable::NotJson => invalid(),
-        Unreadable::TooLarge => Error { status: StatusCode::PAYLOAD_TOO_LARGE, ..invalid() },
+        Unreadable::TooLarge => too_large(operation),
     })?
     else {
         return Err(invalid());
@@ -148,8 +180,8 @@ async fn run(
     call: &Call,
 ) -> Result<Authentication, Failure> {
     let mut client = DeviceServiceClient::new(call.channel());
-    let authentication = match operation {
-        Operation::Reset => {
+    let authentication = match operation.verb {
+        Verb::Reset => {
             let Wanted { user_name, password } = wanted;
             // To show a password that is kept is a right of its own, asked for only where one is kept.
             let return_current_password = user_name.is_some() && password.is_none();
@@ -165,7 +197,7 @@ async fn run(
             };
             call.wait(client.reset_authentication(call.request(request))).await?.authentication
         }
-        Operation::Show => {
+        Verb::Show => {
             let request = RevealAuthenticationRequest { tenant_id, device_id, ..Default::default() };
             call.wait(client.reveal_authentication(call.request(request))).await?.authentication
         }
@@ -174,21 +206,42 @@ async fn run(
     Ok(Authentication { user_name, password })
 }
 
+impl Noun {
+    /// The device of ours that it is.
+    fn device_id(self, id: &str) -> String {
+        match self {
+            Self::Device => id.to_owned(),
+            Self::Product => format!("product.{id}"),
+        }
+    }
+
+    /// As the original names the parameter; of products by analogy.
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Device => "deviceOid",
+            Self::Product => "productOid",
+        }
+    }
+}
+
 impl Operation {
     fn method(self) -> &'static str {
-        match self {
-            Self::Reset => "rekey.v1.DeviceService/ResetAuthentication",
-            Self::Show => "rekey.v1.DeviceService/RevealAuthentication",
+        match self.verb {
+            Verb::Reset => "rekey.v1.DeviceService/ResetAuthentication",
+            Verb::Show => "rekey.v1.DeviceService/RevealAuthentication",
         }
     }
 
     fn invalid(self, parameter: &str, processor: &str) -> Error {
-        let operation = match self {
-            Self::Reset => "resetAuthentication",
-            Self::Show => "showAuthentication",
+        let operation = match (self.noun, self.verb) {
+            (Noun::Device, Verb::Reset) => "link-device.resetAuthentication",
+            (Noun::Device, Verb::Show) => "link-device.showAuthentication",
+            // By analogy.
+            (Noun::Product, Verb::Reset) => "link-product.resetAuthentication",
+            (Noun::Product, Verb::Show) => "link-product.showAuthentication",
         };
         let message = format!(
-            "Parameter is not valid for operation [romalink.link-device.{operation}]. \
+            "Parameter is not valid for operation [romalink.{operation}]. \
              Parameter is [{parameter}]. Processor is [{processor}]."
         );
         Error::new(StatusCode::BAD_REQUEST, "SCB.00000000", message)
@@ -264,14 +317,11 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         R::AlreadyExists => rules("user_name:already in use"),
         R::TenantNotFound => no_instance(),
         R::DeviceNotFound => {
-            let device = path.device.as_deref().unwrap_or_default();
-            let message = format!("The resource does not exist. Check whether the resource ID {device} is correct.");
+            let id = path.id.as_deref().unwrap_or_default();
+            let message = format!("The resource does not exist. Check whether the resource ID {id} is correct.");
             Error::new(StatusCode::NOT_FOUND, "ROMA.00110006", message)
         }
-        R::Overloaded | R::RateLimited => Error {
-            retry_after: failure.retry_after(),
-            ..Error::new(StatusCode::TOO_MANY_REQUESTS, "APIG.0308", "The throttling threshold has been reached")
-        },
+        R::Overloaded | R::RateLimited => throttled(failure),
         R::Unspecified
         | R::CurrentPasswordMismatch
         | R::UserNotFound
@@ -301,8 +351,26 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         | R::TenantDisabled
         | R::TokenIssuerNotSet
         | R::TookTooLong
-        | R::Indispensable => Error::new(StatusCode::INTERNAL_SERVER_ERROR, "ROMA.00011000", "System error"),
+        | R::Indispensable => system_error(),
     }
+}
+
+/// Whoever signed cannot help it that the service does not say who that is.
+fn not_asked(failure: &Failure) -> Error {
+    if matches!(failure.reason, R::Overloaded | R::RateLimited) { throttled(failure) } else { system_error() }
+}
+
+fn throttled(failure: &Failure) -> Error {
+    let message = "The throttling threshold has been reached";
+    Error { retry_after: failure.retry_after(), ..Error::new(StatusCode::TOO_MANY_REQUESTS, "APIG.0308", message) }
+}
+
+fn system_error() -> Error {
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "ROMA.00011000", "System error")
+}
+
+fn too_large(operation: Operation) -> Error {
+    Error { status: StatusCode::PAYLOAD_TOO_LARGE, ..operation.invalid("body", "body") }
 }
 
 /// `password:…, user_name:…`: every field that breaks a rule once, by name, with all the rules it breaks.

@@ -13,6 +13,8 @@ pub(super) mod subject_label;
 pub(super) mod tenant;
 pub(super) mod tenant_alias;
 pub(super) mod tenant_label;
+pub(super) mod token_issuer;
+pub(super) mod used_signature;
 
 use std::fmt;
 

@@ -11,6 +11,7 @@ mod m20261122_000006_failure;
 mod m20261122_000007_stop;
 mod m20261122_000008_lifecycle;
 mod m20261122_000011_audit_target;
+mod m20261122_000012_token;
 
 use std::collections::HashSet;
 
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000007_stop::Migration),
             Box::new(m20261122_000008_lifecycle::Migration),
             Box::new(m20261122_000011_audit_target::Migration),
+            Box::new(m20261122_000012_token::Migration),
         ]
     }
 }

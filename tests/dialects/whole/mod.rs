@@ -4,6 +4,7 @@ mod applivery;
 mod licensespring;
 mod ocariot;
 mod roma;
+mod signing_in;
 
 use rekey::proto::{
     CreateApiTokenRequest, CreateCallerRequest, CreateUserRequest, PolicyPreset, SecretPolicy, SubjectState, Tenant,
