@@ -93,6 +93,7 @@ struct Gateway {
     upstream: String,
     upstream_ca_file: PathBuf,
     allow_plaintext: bool,
+    docs: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -254,7 +255,7 @@ impl Config {
             let authority = Certificate::from_pem(read("gateway.upstream_ca_file", &self.gateway.upstream_ca_file)?);
             upstream = upstream.tls_config(ClientTlsConfig::new().ca_certificate(authority)).map_err(invalid)?;
         }
-        Ok(GatewayOptions { listen: self.gateway.listen, upstream, drain: self.drain() })
+        Ok(GatewayOptions { listen: self.gateway.listen, upstream, drain: self.drain(), docs: self.gateway.docs })
     }
 
     /// How long running calls may take to end once the process is told to stop.

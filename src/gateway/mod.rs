@@ -10,6 +10,7 @@ mod dialect;
 mod exchange;
 mod failure;
 mod json;
+mod openapi;
 mod path;
 mod request_id;
 mod upstream;
@@ -53,6 +54,8 @@ pub struct GatewayOptions {
     pub upstream: Endpoint,
     /// How long running requests may take to end once the gateway is told to stop.
     pub drain: Duration,
+    /// Whether it shows its OpenAPI documents, and the page to read and try them.
+    pub docs: bool,
 }
 
 /// A gateway that runs.
@@ -85,11 +88,11 @@ impl Gateway {
     /// # Errors
     /// Where the address is taken or not ours.
     pub async fn start(options: GatewayOptions) -> std::io::Result<Self> {
-        let GatewayOptions { listen, upstream, drain } = options;
+        let GatewayOptions { listen, upstream, drain, docs } = options;
         let incoming = Incoming::bind(listen, LIMITS).await?;
         let address = incoming.address();
         let channel = upstream.connect_timeout(CONNECT_WITHIN).connect_lazy();
-        let service = Arc::new(Service { channel, routes: Routes::read(&DESCRIPTORS) });
+        let service = Arc::new(Service { channel, routes: Routes::read(&DESCRIPTORS), docs });
         let stop = CancellationToken::new();
         let server = tokio::spawn(accept(incoming, service, stop.clone(), drain));
         Ok(Self { address, stop, server })
@@ -165,6 +168,7 @@ async fn serve_connection(connection: Connection, service: Arc<Service>, gracefu
 struct Service {
     channel: Channel,
     routes: Routes,
+    docs: bool,
 }
 
 impl Service {
@@ -176,7 +180,8 @@ impl Service {
         let exchange = Exchange::new(request, self.channel.clone(), request_id.clone());
         let (route, mut answer) = self.answer(exchange).await;
         let headers = answer.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // But for files of the page, which say so themselves.
+        headers.entry(CACHE_CONTROL).or_insert(const { HeaderValue::from_static("no-store") });
         if let Some(id) = request_id.to_header() {
             headers.insert(request_id::HEADER, id);
         }
@@ -193,6 +198,9 @@ impl Service {
     async fn answer(&self, exchange: Exchange) -> (&str, Answer) {
         if let Some(route) = dialect::Route::find(exchange.method(), exchange.path()) {
             return (route.template(), route.answer(exchange).await);
+        }
+        if let Some(route) = openapi::Route::find(exchange.path()).filter(|_| self.docs) {
+            return (route.template(), route.answer(exchange.method(), exchange.headers()));
         }
         match self.routes.find(exchange.method(), exchange.path()) {
             Ok(matched) => (matched.route.template.as_str(), canonical::answer(&matched, exchange).await),

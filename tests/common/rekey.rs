@@ -122,7 +122,9 @@ impl Stopped {
         let channel = connect(grpc).await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let upstream = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
-        let gateway = Gateway::start(GatewayOptions { listen, upstream, drain: Duration::from_secs(5) }).await.unwrap();
+        let gateway = Gateway::start(GatewayOptions { listen, upstream, drain: Duration::from_secs(5), docs: true })
+            .await
+            .unwrap();
         let http = gateway.address();
         Rekey { clock, admin_token, directory, options, grpc, http, channel, service, gateway }
     }

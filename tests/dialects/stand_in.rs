@@ -155,7 +155,8 @@ impl StandIn {
 /// A gateway in front of any service.
 pub(crate) async fn gateway(service: SocketAddr) -> Gateway {
     let upstream = Endpoint::from_shared(format!("http://{service}")).unwrap();
-    let options = GatewayOptions { listen: "127.0.0.1:0".parse().unwrap(), upstream, drain: Duration::from_secs(1) };
+    let options =
+        GatewayOptions { listen: "127.0.0.1:0".parse().unwrap(), upstream, drain: Duration::from_secs(1), docs: false };
     Gateway::start(options).await.unwrap()
 }
 

@@ -74,6 +74,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
 
     let mut options = config.gateway()?;
     options.upstream = upstream;
+    options.docs = true;
     let address = options.listen;
     let gateway = Gateway::start(options).await.map_err(|cause| StartError::Listen { address, cause })?;
 

@@ -13,10 +13,11 @@ pub(in crate::gateway) struct Route {
     /// The template, as in the proto.
     pub(in crate::gateway) template: String,
     /// What it calls.
-    pub(super) method: MethodDescriptor,
+    pub(in crate::gateway) method: MethodDescriptor,
     /// Whether the request's fields come in a body; else in the query.
-    pub(super) has_body: bool,
-    http: Method,
+    pub(in crate::gateway) has_body: bool,
+    /// By which HTTP method.
+    pub(in crate::gateway) http: Method,
     segments: Vec<Segment>,
     verb: Option<String>,
 }
@@ -70,6 +71,11 @@ impl Routes {
         Self(routes)
     }
 
+    /// Each of them; the routes of one method in the proto's order, but those with a verb first.
+    pub(in crate::gateway) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
     /// The route of a request.
     pub(in crate::gateway) fn find(&self, method: &Method, path: &str) -> Result<Matched<'_>, NoRoute> {
         let segments = path::segments(path).filter(|segments| segments.iter().all(|segment| path::is_plain(segment)));
@@ -104,6 +110,14 @@ impl Route {
         let segments = path::segments(path)?.into_iter().map(Segment::read).collect();
         let has_body = text("body").is_some();
         Some(Self { method: method.clone(), has_body, http, segments, verb, template })
+    }
+
+    /// The fields that the path names.
+    pub(in crate::gateway) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Variable(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        })
     }
 
     /// The variables, where this is the path of the route.
