@@ -62,7 +62,7 @@ def run(path, checks, excluded, dev):
     here = os.path.dirname(os.path.abspath(__file__))
     environment = {**os.environ, **dev.env, "SCHEMATHESIS_HOOKS": "openapi_hooks", "PYTHONPATH": here, "NO_COLOR": "1"}
     command = [SCHEMATHESIS, "run", dev.env["REKEY_HTTP"] + path, "--checks", checks, "--max-examples", str(MAX_EXAMPLES)]
-    command += ["--phases", "examples,coverage,fuzzing", "--seed", "3", "--generation-deterministic", "--workers", "2"]
+    command += ["--phases", "examples,coverage,fuzzing", "--seed", "3", "--generation-deterministic", "--workers", "1"]
     command += ["--request-timeout", "20", "--continue-on-failure", "--max-response-time", "20"]
     # What takes long to think of is no fault of the service's.
     command += ["--suppress-health-check", "all"]

@@ -1,6 +1,8 @@
 //! The errors of the canonical API: which statuses an operation answers, with which reasons. Reason, code and meaning are
 //! the proto's; the status is what the gateway makes of them.
 
+use std::fmt::Write as _;
+
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -68,7 +70,7 @@ pub(super) fn responses(pool: &DescriptorPool) -> Object {
         let mut description = format!("{when}\n");
         let mut examples = Object::new();
         for reason in reasons.iter().filter(|reason| reason.status == status) {
-            description += &format!("\n- `{}`: {}", reason.name, reason.meaning);
+            let _ = write!(description, "\n- `{}`: {}", reason.name, reason.meaning);
             examples.insert(reason.name.clone(), json!({"value": example(reason)}));
         }
         let mut headers = json!({"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}});

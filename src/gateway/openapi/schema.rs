@@ -1,7 +1,10 @@
 //! Messages as JSON Schema 2020-12, as proto3's JSON mapping and our transcoder have them: 64-bit integers and bytes are
 //! strings, times are RFC 3339, enums are names, and an answer shows every field that cannot be absent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use prost_reflect::{
     DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor, ReflectMessage as _,
@@ -199,7 +202,7 @@ fn names(found: &EnumDescriptor) -> Value {
     let mut description = comment(&file, found.path());
     description.push('\n');
     for value in found.values() {
-        description += &format!("\n- `{}`: {}", value.name(), comment(&file, value.path()));
+        let _ = write!(description, "\n- `{}`: {}", value.name(), comment(&file, value.path()));
     }
     let names: Vec<_> = found.values().map(|value| value.name().to_owned()).collect();
     json!({"type": "string", "enum": names, "description": description})

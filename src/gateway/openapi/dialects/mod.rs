@@ -6,7 +6,7 @@ mod licensespring;
 mod ocariot;
 mod roma;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ fn refusal(dialect: &Dialect, status: u16, rows: &[&Row]) -> Value {
     let mut examples = Object::new();
     for row in rows {
         let inferred = if row.source == Inferred { " *(inferred)*" } else { "" };
-        description += &format!("- `{}`: {}{inferred}\n", row.name, row.when);
+        let _ = writeln!(description, "- `{}`: {}{inferred}", row.name, row.when);
         examples.insert(row.name.to_owned(), json!({"summary": row.when, "value": row.body}));
     }
     let schema = json!({"$ref": format!("#/components/schemas/{}", dialect.error.0)});
