@@ -50,13 +50,13 @@ fn standard_methods_have_the_standard_routes() {
             let (last, custom) = last.split_once(':').map_or((last, None), |(last, custom)| (last, Some(custom)));
             let wanted = ["Get", "List", "Create", "Update", "Delete"].into_iter().find(|verb| name.starts_with(verb));
             let standard = match (wanted, custom) {
-                (Some("Get"), None) => verb == "get",
+                // What is counted is read too.
+                (Some("Get"), _) => verb == "get",
                 (Some("List"), None) => verb == "get" && !last.starts_with('{'),
                 (Some("Create"), None) => verb == "post" && !last.starts_with('{'),
                 (Some("Update"), None) => verb == "patch" && last.starts_with('{'),
                 (Some("Delete"), None) => verb == "delete" && last.starts_with('{'),
-                // What is counted or explained is read; every other custom method is a POST (AIP-136).
-                (Some("Get"), Some(_)) => verb == "get",
+                // So is what is explained; every other custom method is a POST (AIP-136).
                 (None, Some(custom)) if name.starts_with("Explain") && custom == "explain" => verb == "get",
                 (None, Some(custom)) => {
                     verb == "post" && custom.starts_with(|letter: char| letter.is_ascii_lowercase())
