@@ -18,7 +18,7 @@ import requests
 
 from dev import Dev
 
-BINARY, ENVOY, BUF = sys.argv[1:4]
+BINARY, ENVOY, BUF = map(os.path.abspath, sys.argv[1:4])
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SERVICES = ["Audit", "Caller", "Device", "Integration", "Policy", "Tenant", "Token", "User"]
 
