@@ -130,6 +130,7 @@ fn operation(id: &'static str, method: &'static str, path: &'static str, success
         body: None,
         success,
         errors: errors(false, false),
+        error: None,
     }
 }
 

@@ -21,12 +21,19 @@ pub(super) fn dialect() -> Dialect {
             "message": {"type": "string"},
         },
     });
+    let oauth_error = json!({
+        "type": "object",
+        "description": "As RFC 6749 section 5.2 has it.",
+        "required": ["error", "error_description"],
+        "additionalProperties": false,
+        "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+    });
     Dialect {
         name: "licensespring",
         description: "Users change their own passwords. The caller's key names the company.",
         error: ("LicensespringError", error),
         error_type: "application/json",
-        schemas: Vec::new(),
+        schemas: vec![("LicensespringOauthError", oauth_error)],
         operations: vec![change_password(), oauth_url(), oauth_token()],
     }
 }
@@ -63,6 +70,7 @@ fn change_password() -> Operation {
         body: Some(body(true, &request, &example)),
         success: (200, changed),
         errors: errors(),
+        error: None,
     }
 }
 
@@ -98,10 +106,18 @@ fn oauth_url() -> Operation {
                 "validation_error",
                 "Another `login_type`, or none.",
                 Inferred,
-                error(400, "validation_error", "…"),
+                error(400, "validation_error", "login_type must be client_credentials"),
+            ),
+            row(
+                400,
+                "missing_headers",
+                "The request names no host.",
+                Inferred,
+                error(400, "missing_headers", "Some headers are missing"),
             ),
             internal(),
         ],
+        error: None,
     }
 }
 
@@ -130,7 +146,7 @@ fn oauth_token() -> Operation {
     Operation {
         id: "licensespring_oauthToken",
         method: "post",
-        path: "/api/v4/oauth/token",
+        path: "/api/v4/oauth_token",
         summary: "Answers client credentials with a token",
         description: "OAuth 2.0 client credentials (RFC 6749 section 4.4), as a form.",
         permission: None,
@@ -138,8 +154,21 @@ fn oauth_token() -> Operation {
         parameters: Vec::new(),
         body: Some(json!({"required": true, "content": {"application/x-www-form-urlencoded": {"schema": form}}})),
         success: (200, token),
-        errors: Vec::new(),
+        errors: vec![
+            refused(400, "invalid_request", "The body is no form, too large, or lacks `grant_type`."),
+            refused(400, "unsupported_grant_type", "There is another `grant_type`."),
+            refused(401, "invalid_client", "Id or secret are absent or wrong."),
+            refused(429, "temporarily_unavailable", "Too many calls."),
+            refused(500, "server_error", "A fault of the server."),
+        ],
+        error: Some("LicensespringOauthError"),
     }
+}
+
+/// RFC 6749 section 5.2; the vendor documents the client's error alone.
+fn refused(status: u16, code: &'static str, when: &'static str) -> Row {
+    let source = if status == 401 { Known } else { Inferred };
+    row(status, code, when, source, json!({"error": code, "error_description": when}))
 }
 
 fn error(status: u16, code: &str, message: &str) -> Value {

@@ -54,6 +54,8 @@ struct Operation {
     body: Option<Value>,
     success: (u16, Value),
     errors: Vec<Row>,
+    /// The schema of its errors, where they are not the dialect's.
+    error: Option<&'static str>,
 }
 
 /// A row of a contract's table of errors.
@@ -142,8 +144,10 @@ impl Operation {
         for row in &self.errors {
             by_status.entry(row.status).or_default().push(row);
         }
-        let mut responses: Object =
-            by_status.into_iter().map(|(status, rows)| (status.to_string(), refusal(dialect, status, &rows))).collect();
+        let mut responses: Object = by_status
+            .into_iter()
+            .map(|(status, rows)| (status.to_string(), self.refusal(dialect, status, &rows)))
+            .collect();
         let (status, mut success) = self.success.clone();
         if let Some(success) = success.as_object_mut() {
             success.insert("headers".to_owned(), headers(status));
@@ -151,23 +155,23 @@ impl Operation {
         responses.insert(status.to_string(), success);
         responses
     }
-}
 
-/// All that one status can say.
-fn refusal(dialect: &Dialect, status: u16, rows: &[&Row]) -> Value {
-    let mut description = String::new();
-    let mut examples = Object::new();
-    for row in rows {
-        let inferred = if row.source == Inferred { " *(inferred)*" } else { "" };
-        let _ = writeln!(description, "- `{}`: {}{inferred}", row.name, row.when);
-        examples.insert(row.name.to_owned(), json!({"summary": row.when, "value": row.body}));
+    /// All that one status can say.
+    fn refusal(&self, dialect: &Dialect, status: u16, rows: &[&Row]) -> Value {
+        let mut description = String::new();
+        let mut examples = Object::new();
+        for row in rows {
+            let inferred = if row.source == Inferred { " *(inferred)*" } else { "" };
+            let _ = writeln!(description, "- `{}`: {}{inferred}", row.name, row.when);
+            examples.insert(row.name.to_owned(), json!({"summary": row.when, "value": row.body}));
+        }
+        let schema = json!({"$ref": format!("#/components/schemas/{}", self.error.unwrap_or(dialect.error.0))});
+        json!({
+            "description": description,
+            "headers": headers(status),
+            "content": {dialect.error_type: {"schema": schema, "examples": examples}},
+        })
     }
-    let schema = json!({"$ref": format!("#/components/schemas/{}", dialect.error.0)});
-    json!({
-        "description": description,
-        "headers": headers(status),
-        "content": {dialect.error_type: {"schema": schema, "examples": examples}},
-    })
 }
 
 fn headers(status: u16) -> Value {

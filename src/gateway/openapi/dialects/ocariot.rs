@@ -98,6 +98,8 @@ fn authenticate() -> Operation {
     errors.retain(|row| row.name != "not-json");
     let wrong = json!({"code": 401, "message": "Invalid username or password!"});
     errors.push(row(401, "wrong", "The user is unknown, or the password is wrong: one answer for both.", Known, wrong));
+    let must = "The password is right, and must be changed first.";
+    errors.push(row(403, "must-change", must, Inferred, forbidden()));
     errors.extend(for_everybody());
     Operation {
         summary: "Answers user name and password with a token",
@@ -126,6 +128,7 @@ fn operation(id: &'static str, method: &'static str, path: &'static str) -> Oper
         body: None,
         success: (204, json!({"description": "Done; there is no body."})),
         errors: Vec::new(),
+        error: None,
     }
 }
 
@@ -145,6 +148,10 @@ fn members(names: &[&str]) -> Value {
 
 fn full(code: u16, message: &str, description: &str) -> Value {
     json!({"code": code, "message": message, "description": description})
+}
+
+fn forbidden() -> Value {
+    full(403, "FORBIDDEN", "Authorization failed due to insufficient permissions.")
 }
 
 fn for_callers() -> Vec<Row> {
@@ -171,13 +178,7 @@ fn for_callers() -> Vec<Row> {
             Known,
             unauthorized("Authentication failed because access token is expired."),
         ),
-        row(
-            403,
-            "forbidden",
-            "The scope is missing, or the user is somebody else.",
-            Known,
-            full(403, "FORBIDDEN", "Authorization failed due to insufficient permissions."),
-        ),
+        row(403, "forbidden", "The scope is missing, or the user is somebody else.", Known, forbidden()),
     ];
     rows.extend(for_everybody());
     rows

@@ -68,7 +68,7 @@ impl Target {
     fn reset(self) -> Operation {
         let (id, operation) = match self {
             Self::Device => ("roma_resetAuthentication", "link-device.resetAuthentication"),
-            Self::Product => ("roma_resetProductAuthentication", "link-product.resetProductAuthentication"),
+            Self::Product => ("roma_resetProductAuthentication", "link-product.resetAuthentication"),
         };
         let request = json!({
             "type": "object",
@@ -95,13 +95,14 @@ impl Target {
             body: Some(body(false, &request, &example)),
             success: (200, answer("As it is now, in clear.", "RomaAuthentication", &example)),
             errors: self.errors(operation, true),
+            error: None,
         }
     }
 
     fn show(self) -> Operation {
         let (id, operation) = match self {
             Self::Device => ("roma_showAuthentication", "link-device.showAuthentication"),
-            Self::Product => ("roma_showProductAuthentication", "link-product.showProductAuthentication"),
+            Self::Product => ("roma_showProductAuthentication", "link-product.showAuthentication"),
         };
         let example = json!({"user_name": "device01", "password": "Abcdefgh1234567!"});
         Operation {
@@ -116,6 +117,7 @@ impl Target {
             body: None,
             success: (200, answer("In clear.", "RomaAuthentication", &example)),
             errors: self.errors(operation, false),
+            error: None,
         }
     }
 
@@ -133,7 +135,7 @@ impl Target {
         };
         let target = match self {
             Self::Device => "deviceOid",
-            Self::Product => "productId",
+            Self::Product => "productOid",
         };
         let iam = |message: &str| error("APIG.0301", &format!("Incorrect IAM authentication information: {message}"));
         let throttled = "The throttling threshold has been reached";
