@@ -24,7 +24,7 @@ use std::{
 use data_encoding::BASE64_NOPAD;
 use rekey::{crypto::SystemEntropy, domain::Entropy as _, proto::user_service_client::UserServiceClient};
 
-use self::service::{Service, argument, check_user, machine};
+use self::service::{Service, check_user, is_quick, machine};
 
 const QUICK: u64 = 20_000;
 const USERS: u64 = 1_000_000;
@@ -33,7 +33,8 @@ const KNOWN: &str = "$2b$04$CCCCCCCCCCCCCCCCCCCCC.0uP/2zHIr81tVya45gVnDFLBmqu9l4
 const PASSWORD: &str = "correct horse battery staple";
 
 fn main() {
-    let users = argument(0, if env::args().any(|argument| argument == "--quick") { QUICK } else { USERS }).max(1);
+    let given = env::args().skip(1).find_map(|argument| argument.parse().ok());
+    let users: u64 = given.unwrap_or(if is_quick() { QUICK } else { USERS }).max(1);
     println!("{}", machine());
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("users.jsonl");

@@ -97,6 +97,7 @@ struct Gateway {
     upstream_ca_file: PathBuf,
     token_file: PathBuf,
     allow_plaintext: bool,
+    docs: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -241,7 +242,8 @@ impl Config {
         } else {
             None
         };
-        Ok(GatewayOptions { listen: self.gateway.listen, upstream, drain: self.drain(), identity })
+        let Gateway { listen, docs, .. } = self.gateway;
+        Ok(GatewayOptions { listen, upstream, drain: self.drain(), identity, docs })
     }
 
     /// How long running calls may take to end once the process is told to stop.

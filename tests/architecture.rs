@@ -9,6 +9,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[path = "architecture/conventions.rs"]
+mod conventions;
 #[path = "architecture/debug.rs"]
 mod debug;
 #[path = "architecture/descriptors.rs"]

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 mod common;
+#[path = "rest/docs.rs"]
+mod docs;
 #[path = "dialects/wire.rs"]
 mod wire;
 

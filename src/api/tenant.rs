@@ -305,7 +305,6 @@ impl From<Tenant> for proto::Tenant {
             permission_aliases: tenant.settings.permission_aliases.into_iter().map(Into::into).collect(),
             limits: limits::shown(tenant.settings.limits),
             token_issuer: tenant.settings.token_issuer.map(|issuer| (*issuer).into()),
-            ..Default::default()
         }
     }
 }

@@ -386,7 +386,6 @@ impl From<UserView> for proto::User {
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
             rank: subject.attributes.rank,
-            ..Default::default()
         }
     }
 }

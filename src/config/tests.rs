@@ -38,6 +38,7 @@ fn the_defaults_are_what_the_readme_says() {
     let gateway = config.gateway().unwrap();
     assert_eq!(gateway.listen, SocketAddr::from(([127, 0, 0, 1], 8_080)));
     assert_eq!(gateway.upstream.uri(), "http://127.0.0.1:50051/");
+    assert!(!gateway.docs);
 
     let readme = include_str!("../../README.md");
     let defaults: toml::Table = DEFAULTS.parse().unwrap();

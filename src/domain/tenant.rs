@@ -196,14 +196,14 @@ impl Settings {
     #[must_use]
     pub fn permissions_given_since(&self, before: Option<&Self>) -> Vec<Permission> {
         let issuers = self.jwt_issuers.iter().filter(|issuer| before.is_none_or(|it| !it.jwt_issuers.contains(issuer)));
-        let aliases = self.permission_aliases.iter();
-        let aliases = aliases.filter(|alias| before.is_none_or(|it| !it.permission_aliases.contains(alias)));
+        let known = self.permission_aliases.iter();
+        let new = known.filter(|alias| before.is_none_or(|it| !it.permission_aliases.contains(alias)));
         let own =
             self.token_issuer.iter().filter(|issuer| before.is_none_or(|it| it.token_issuer.as_ref() != Some(issuer)));
         let granted =
             issuers.flat_map(|issuer| &issuer.scope_grants).chain(own.flat_map(|issuer| &issuer.scope_grants));
         let granted = granted.map(|grant| &grant.permission);
-        let aliased = aliases.map(|alias| &alias.permission);
+        let aliased = new.map(|alias| &alias.permission);
         let mut given: Vec<Permission> = granted.chain(aliased).filter_map(|name| self.permission(name)).collect();
         given.sort_unstable();
         given.dedup();

@@ -11,6 +11,7 @@ mod exchange;
 mod failure;
 mod json;
 mod key_set;
+mod openapi;
 mod path;
 mod request_id;
 mod upstream;
@@ -65,6 +66,8 @@ pub struct GatewayOptions {
     pub drain: Duration,
     /// What the gateway itself shows to the service, which it may ask who signed a request (`authorization`).
     pub identity: Option<MetadataValue<Ascii>>,
+    /// Whether it shows its OpenAPI documents, and the page to read and try them.
+    pub docs: bool,
 }
 
 /// A gateway that runs.
@@ -97,11 +100,11 @@ impl Gateway {
     /// # Errors
     /// Where the address is taken or not ours.
     pub async fn start(options: GatewayOptions) -> std::io::Result<Self> {
-        let GatewayOptions { listen, upstream, drain, identity } = options;
+        let GatewayOptions { listen, upstream, drain, identity, docs } = options;
         let incoming = Incoming::bind(listen, LIMITS).await?;
         let address = incoming.address();
         let channel = upstream.connect_timeout(CONNECT_WITHIN).connect_lazy();
-        let service = Arc::new(Service { channel, identity, routes: Routes::read(&DESCRIPTORS) });
+        let service = Arc::new(Service { channel, identity, routes: Routes::read(&DESCRIPTORS), docs });
         let stop = CancellationToken::new();
         let server = tokio::spawn(accept(incoming, service, stop.clone(), drain));
         Ok(Self { address, stop, server })
@@ -188,6 +191,7 @@ struct Service {
     channel: Channel,
     identity: Option<MetadataValue<Ascii>>,
     routes: Routes,
+    docs: bool,
 }
 
 impl Service {
@@ -200,7 +204,8 @@ impl Service {
         let exchange = Exchange::new(request, upstream, request_id.clone());
         let (route, mut answer) = self.answer(exchange).await;
         let headers = answer.headers_mut();
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        // But for files of the page, which say so themselves.
+        headers.entry(CACHE_CONTROL).or_insert(const { HeaderValue::from_static("no-store") });
         if let Some(id) = request_id.to_header() {
             headers.insert(request_id::HEADER, id);
         }
@@ -220,6 +225,9 @@ impl Service {
         }
         if let Some(route) = dialect::Route::find(exchange.method(), exchange.path()) {
             return (route.template(), route.answer(exchange).await);
+        }
+        if let Some(route) = openapi::Route::find(exchange.path()).filter(|_| self.docs) {
+            return (route.template(), route.answer(exchange.method(), exchange.headers()));
         }
         match self.routes.find(exchange.method(), exchange.path()) {
             Ok(matched) => (matched.route.template.as_str(), canonical::answer(&matched, exchange).await),

@@ -27,7 +27,7 @@ impl Ops {
         let written = self.commit(call, record, move |store, record| async move {
             store.insert_subject(subject, secrets, record).await
         });
-        named(call, written.await, &names)
+        named(call, written.await, names)
     }
 
     /// Whether names that a subject is to have are free, as far as a look tells: for where nothing is written, so that

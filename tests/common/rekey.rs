@@ -138,6 +138,7 @@ impl Stopped {
             upstream,
             drain: Duration::from_secs(5),
             identity: gateway::identity(&admin_token),
+            docs: true,
         };
         let gateway = Gateway::start(options_of_gateway).await.unwrap();
         let http = gateway.address();

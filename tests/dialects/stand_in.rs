@@ -159,7 +159,8 @@ impl StandIn {
 pub(crate) async fn gateway(service: SocketAddr) -> Gateway {
     let upstream = Endpoint::from_shared(format!("http://{service}")).unwrap();
     let (listen, drain) = ("127.0.0.1:0".parse().unwrap(), Duration::from_secs(1));
-    let options = GatewayOptions { listen, upstream, drain, identity: rekey::gateway::identity(GATEWAY_TOKEN) };
+    let identity = rekey::gateway::identity(GATEWAY_TOKEN);
+    let options = GatewayOptions { listen, upstream, drain, identity, docs: false };
     Gateway::start(options).await.unwrap()
 }
 

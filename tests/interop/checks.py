@@ -7,10 +7,8 @@ import base64
 import json
 import logging
 import os
-import shlex
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 
@@ -29,39 +27,12 @@ from huaweicloudsdkroma.v2 import (
 from licensespring.api import APIClient
 from licensespring.api.error import ClientError, InvalidClientCredentials
 
+from dev import Dev
+
 BINARY, GRPCURL = sys.argv[1:3]
 env = {}
 directory = ""
 printed = []
-
-
-class Dev:
-    """`rekey dev` on free ports and a directory of its own."""
-
-    def __enter__(self):
-        global directory
-        self.temporary = tempfile.TemporaryDirectory()
-        directory = os.path.join(self.temporary.name, "data")
-        command = [BINARY, "dev", "--data-dir", directory, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "warn"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not line.startswith("Rekey is ready"):
-            raise SystemExit(f"rekey dev did not start: {line!r}")
-        printed.append(line)
-        while not line.startswith("Control-C"):
-            line = self.process.stdout.readline()
-            printed.append(line)
-        with open(os.path.join(directory, "demo.env"), encoding="utf-8") as file:
-            for word in shlex.split(file.read(), comments=True):
-                name, _, value = word.partition("=")
-                env[name] = value
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.stdout.read()
-        self.code = self.process.wait(timeout=30)
-        self.temporary.cleanup()
 
 
 def http(method, path, headers, **kwargs):
@@ -393,8 +364,12 @@ def main():
         and "_" in name
         and name not in ("roma_reset", "roma_show")
     ]
+    global directory
     failed = 0
-    with Dev() as dev:
+    with Dev(BINARY) as dev:
+        directory = dev.directory
+        env.update(dev.env)
+        printed.extend(dev.printed)
         for check in checks:
             try:
                 check()

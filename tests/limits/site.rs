@@ -118,7 +118,6 @@ impl Site {
 impl Replica {
     pub(crate) async fn create_user(&self, name: &str, state: SubjectState) {
         let user = CreateUser {
-            labels: std::collections::BTreeMap::new(),
             tenant: system(),
             id: ResourceId::parse(name),
             username: name.to_owned(),

@@ -1,7 +1,8 @@
 //! A hundred wrong passwords in a row stop those that nobody knows, and nobody else (SP 800-63B-4 section 3.2.2).
 
 use rekey::{
-    domain::{ResourceId, Subject, Tenant},
+    domain::{ResourceId, SubjectKind, Transition},
+    ops::lifecycle::Named,
     proto::{SoftLock, TenantLimits},
 };
 use tokio::task::JoinSet;
@@ -13,14 +14,6 @@ use crate::{
 
 const HOME: &str = "192.0.2.1";
 const CHECKED: &str = "FROM audit WHERE action = 'UserService/VerifyPassword' AND outcome = 'failed' AND detail = ''";
-
-/// The device and its tenant, for what asks for both.
-async fn device(replica: &Replica) -> (Tenant, Subject) {
-    let call = call("admin");
-    let tenant = replica.ops.get_tenant(&call, &system()).await.unwrap();
-    let device = replica.ops.get_device(&call, &system(), ResourceId::parse("d1").unwrap()).await.unwrap();
-    (tenant, device.subject)
-}
 
 async fn is_stopped(replica: &Replica) -> bool {
     let device = replica.ops.get_device(&call("admin"), &system(), ResourceId::parse("d1").unwrap()).await.unwrap();
@@ -58,16 +51,12 @@ async fn a_day_of_guessing(site: Site, replicas: &[Replica]) {
     assert!(is_stopped(owner).await);
     assert!(owner.device("d1", RIGHT, HOME).await);
 
-    let (tenant, subject) = device(owner).await;
-    owner.ops.forgive(&call("admin"), &tenant, &subject).await.unwrap();
-    owner.ops.forgive(&call("admin"), &tenant, &subject).await.unwrap();
+    let named = Named::of(&system(), SubjectKind::Device, ResourceId::parse("d1").unwrap());
+    owner.ops.set_state(&call("admin"), &named, Transition::Unlock).await.unwrap();
+    owner.ops.set_state(&call("admin"), &named, Transition::Unlock).await.unwrap();
     assert!(!is_stopped(owner).await);
     assert!(replicas.last().unwrap().device("d1", RIGHT, "198.51.100.1").await);
-    assert_eq!(
-        site.count("FROM audit WHERE detail = 'ends by an administrator'").await,
-        1,
-        "only where it ends something"
-    );
+    assert_eq!(site.count("FROM audit WHERE detail = 'ends by an unlock'").await, 1, "only where it ends something");
     for replica in replicas {
         replica.ops.close().await;
     }

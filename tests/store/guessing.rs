@@ -60,10 +60,10 @@ pub(crate) async fn a_stop_is_seen_by_every_store_and_ends_with_its_record_or_a_
     // Without its record it is not ended.
     let note = record(&tenant.uid);
     other.append_records(vec![note.clone()]).await.unwrap();
-    other.forgive(&user.uid, note).await.unwrap_err();
+    other.forgive(user.uid.clone(), note).await.unwrap_err();
     assert_eq!(reserve(&other, &key(user.uid.as_str(), 5)).await, AttemptAnswer::Stopped);
     let note = record(&tenant.uid);
-    other.forgive(&user.uid, note.clone()).await.unwrap();
+    other.forgive(user.uid.clone(), note.clone()).await.unwrap();
     assert_eq!(database.raw.records(&note.uid).await, 1);
     let tallies = database.store.tallies(&user.uid).await.unwrap();
     assert!(tallies.iter().all(|(tally, _)| (tally.failures, tally.streak, tally.stop_time) == (0, 0, None)));

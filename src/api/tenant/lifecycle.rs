@@ -49,6 +49,7 @@ struct Changes {
     labels: Option<Labels>,
     permission_aliases: Option<Vec<PermissionAlias>>,
     /// `Some(None)` takes it away.
+    #[expect(clippy::option_option, reason = "named by the mask or not, and there or not")]
     token_issuer: Option<Option<Box<TokenIssuer>>>,
     limits: Option<TenantLimits>,
 }

@@ -82,6 +82,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let mut options = config.gateway()?;
     options.upstream = upstream;
     options.identity = gateway::identity(&values.rekey_gateway_token);
+    options.docs = true;
     let address = options.listen;
     let gateway = Gateway::start(options).await.map_err(|cause| StartError::Listen { address, cause })?;
 

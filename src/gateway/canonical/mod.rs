@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 pub(super) use error::answer as failed;
-pub(super) use route::{Matched, NoRoute, Routes};
+pub(super) use route::{Matched, NoRoute, Route, Routes};
 
 use super::{
     exchange::{self, Answer, BodyError, Exchange, JSON, allowing},

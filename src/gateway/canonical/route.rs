@@ -13,12 +13,13 @@ pub(in crate::gateway) struct Route {
     /// The template, as in the proto.
     pub(in crate::gateway) template: String,
     /// What it calls.
-    pub(super) method: MethodDescriptor,
+    pub(in crate::gateway) method: MethodDescriptor,
     /// Whether the request's fields come in a body; else in the query.
-    pub(super) has_body: bool,
+    pub(in crate::gateway) has_body: bool,
     /// Whether nobody needs to be known to call it.
     pub(super) for_anybody: bool,
-    http: Method,
+    /// By which HTTP method.
+    pub(in crate::gateway) http: Method,
     segments: Vec<Segment>,
     verb: Option<String>,
 }
@@ -72,6 +73,11 @@ impl Routes {
         Self(routes)
     }
 
+    /// Each of them; the routes of one method in the proto's order, but those with a verb first.
+    pub(in crate::gateway) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
     /// The route of a request.
     pub(in crate::gateway) fn find(&self, method: &Method, path: &str) -> Result<Matched<'_>, NoRoute> {
         let segments = path::segments(path).filter(|segments| segments.iter().all(|segment| path::is_plain(segment)));
@@ -107,6 +113,14 @@ impl Route {
         let has_body = text("body").is_some();
         let for_anybody = is_for_anybody(method);
         Some(Self { method: method.clone(), has_body, for_anybody, http, segments, verb, template })
+    }
+
+    /// The fields that the path names.
+    pub(in crate::gateway) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Variable(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        })
     }
 
     /// The variables, where this is the path of the route.
