@@ -81,7 +81,9 @@ async fn every_route_reaches_its_method_and_asks_who_calls_before_anything_else(
     let rekey = Rekey::start().await;
     let routes = routes();
     assert!(routes.len() >= 27, "{routes:?}");
-    for (method, path, has_body) in routes {
+    // Who shows something else, or asks for what is public, is not asked who he is.
+    let for_anybody = |path: &str| path.ends_with(":issueToken") || path.starts_with("/v1/tokens");
+    for (method, path, has_body) in routes.into_iter().filter(|(_, path, _)| !for_anybody(path)) {
         for (headers, body, query) in
             [(&[JSON][..], "{}", ""), (&[JSON], "{", ""), (&[], "x", ""), (&[JSON], "{}", "?nonsense=1")]
         {
@@ -325,8 +327,6 @@ async fn routes_and_paths_that_are_none_are_told_apart() {
         ("GET", "/V1/whoami", is(404, 5, "ROUTE_NOT_FOUND"), ""),
         ("GET", "/v1/whoami;x=1", is(404, 5, "ROUTE_NOT_FOUND"), ""),
         ("POST", "/v1/tenants/acme/users/7:fly", is(404, 5, "ROUTE_NOT_FOUND"), ""),
-        ("GET", "/v1/auth", is(404, 5, "ROUTE_NOT_FOUND"), ""),
-        ("DELETE", "/v1/users/507f191e810c19729de860ea", is(404, 5, "ROUTE_NOT_FOUND"), ""),
         ("DELETE", "/v1/tenants", is(405, 12, "METHOD_NOT_ALLOWED"), "GET, POST"),
         ("OPTIONS", "/v1/whoami", is(405, 12, "METHOD_NOT_ALLOWED"), "GET"),
         ("TRACE", "/v1/whoami", is(405, 12, "METHOD_NOT_ALLOWED"), "GET"),

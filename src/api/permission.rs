@@ -35,15 +35,20 @@ impl Fields {
                 Ok(proto::Role::Auditor) => Role::Auditor,
                 Ok(proto::Role::Gateway) => Role::Gateway,
                 Ok(proto::Role::Unspecified) | Err(_) => {
-                    return self.refuse(format!("{field}[{index}]"), "must be a Role");
+                    self.refuse::<()>(format!("{field}[{index}]"), "must be a Role");
+                    continue;
                 }
             };
             if roles.contains(&role) {
-                return self.refuse(format!("{field}[{index}]"), "stands twice");
+                self.refuse::<()>(format!("{field}[{index}]"), "stands twice");
+                continue;
             }
             roles.push(role);
+            if roles.len() == Role::ALL.len() {
+                break;
+            }
         }
-        Some(roles)
+        (roles.len() == given.len()).then_some(roles)
     }
 
     pub(super) fn rank(&mut self, field: &str, rank: u32) -> Option<u32> {

@@ -13,7 +13,7 @@ use crate::{
         Attributes, Error, Labels, Permission, Reach, Reason, ResourceId, Result, Role, Secret, Subject, SubjectKind,
         SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Transition,
     },
-    store::SubjectDeletion,
+    store::{Store, SubjectDeletion},
 };
 
 /// Which subject a call is about.
@@ -283,8 +283,9 @@ impl Ops {
 
     /// Records that what was asked for is so without a change.
     pub(super) async fn record_unchanged(&self, call: &Call, target: Target, detail: &str) -> Result<()> {
-        self.follow(call, call.record(self, target, Outcome::Succeeded, None, detail.to_owned())).await;
-        Ok(())
+        let record = call.record(self, target, Outcome::Succeeded, None, detail.to_owned());
+        let written = |store: Store, record| async move { store.append_records(vec![record]).await };
+        self.commit(call, record, written).await
     }
 }
 

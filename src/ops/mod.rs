@@ -55,13 +55,14 @@ use crate::{
     blocklist::Blocklist,
     crypto::{Hasher, Keyring, Turn},
     domain::{
-        Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Slot, Subject, SubjectKind,
-        SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Uid,
+        Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
+        Tenant, TenantRef, Timestamp, Uid,
     },
     metrics::Guessing,
-    store::{SecretChange, Store, SubjectChange},
+    store::Store,
 };
 
+use self::change::Plan;
 pub use limit::{FailureBudget, LimitOptions};
 pub use reach::Gift;
 pub use secret::{Settings, Source};
@@ -284,131 +285,6 @@ impl Ops {
         }
         result
     }
-
-    /// Changes a subject by a plan. Without an etag, a change that was beaten by another is decided anew on what the
-    /// other left; with one, it is aborted.
-    async fn change(
-        &self,
-        call: &Call,
-        subject: Subject,
-        etag: Option<&str>,
-        detail: &str,
-        plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
-    ) -> Result<Subject> {
-        let plan = |subject: &Subject, time| plan(subject, time).map(Plan::from);
-        Box::pin(self.change_by(call, subject, etag, detail, plan)).await
-    }
-
-    /// The same by a plan of more than login and secrets.
-    async fn change_by(
-        &self,
-        call: &Call,
-        mut subject: Subject,
-        etag: Option<&str>,
-        detail: &str,
-        plan: impl Fn(&Subject, Timestamp) -> Result<Plan>,
-    ) -> Result<Subject> {
-        check_etag(&subject, etag)?;
-        if call.waits() {
-            // Should another change come first, the call is decided anew from its beginning: so that is made unlikely.
-            subject = self.again(subject, etag).await?;
-            return self.try_change_by(call, &subject, detail, &plan).await;
-        }
-        for _ in 1..ATTEMPTS {
-            match self.try_change_by(call, &subject, detail, &plan).await {
-                Err(error) if error.reason() == Reason::ConcurrentChange => subject = self.again(subject, etag).await?,
-                done => return done,
-            }
-        }
-        self.try_change_by(call, &subject, detail, &plan).await
-    }
-
-    /// A subject as it is by now.
-    async fn again(&self, subject: Subject, etag: Option<&str>) -> Result<Subject> {
-        let reference = SubjectRef::Id(subject.id);
-        let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
-        let again = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;
-        check_etag(&again, etag)?;
-        Ok(again)
-    }
-
-    /// Changes a subject by a plan, once: aborted where another change came first.
-    async fn try_change(
-        &self,
-        call: &Call,
-        subject: &Subject,
-        detail: &str,
-        plan: impl Fn(&Subject, Timestamp) -> Result<(Option<String>, Vec<SecretChange>)>,
-    ) -> Result<Subject> {
-        self.try_change_by(call, subject, detail, |subject, time| plan(subject, time).map(Plan::from)).await
-    }
-
-    /// The same by a plan of more than login and secrets.
-    async fn try_change_by(
-        &self,
-        call: &Call,
-        subject: &Subject,
-        detail: &str,
-        plan: impl Fn(&Subject, Timestamp) -> Result<Plan>,
-    ) -> Result<Subject> {
-        let time = self.now();
-        let Plan { login, state, attributes, forgives, leaves_administrator, secrets } = plan(subject, time)?;
-        let target = Target::Subject(subject.kind, subject.id.to_string());
-        let record = call.record(self, target, Outcome::Succeeded, None, with_epoch(detail, &secrets));
-        let change = SubjectChange {
-            subject_uid: subject.uid.clone(),
-            expected_version: subject.version,
-            login,
-            state,
-            attributes,
-            forgives,
-            leaves_administrator,
-            secrets,
-            time,
-        };
-        if call.validates() {
-            let keys = change.secrets.iter().filter_map(|secret| match secret {
-                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => secret.slot.lookup_key(),
-                SecretChange::Revoke(_) => None,
-            });
-            self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
-        }
-        let changed = change.foresee(subject);
-        let written = self.commit(call, record, move |store, record| async move {
-            store.change_subject(change, record).await.map(drop)
-        });
-        // Large, and within many futures that would move it about.
-        Box::pin(written).await?;
-        Ok(changed)
-    }
-}
-
-/// What a change of a subject comes to; what is `None` stays.
-#[derive(Debug, Default)]
-struct Plan {
-    login: Option<String>,
-    state: Option<SubjectState>,
-    attributes: Option<Attributes>,
-    forgives: bool,
-    leaves_administrator: bool,
-    secrets: Vec<SecretChange>,
-}
-
-impl From<(Option<String>, Vec<SecretChange>)> for Plan {
-    fn from((login, secrets): (Option<String>, Vec<SecretChange>)) -> Self {
-        Self { login, secrets, ..Self::default() }
-    }
-}
-
-/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones.
-fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
-    let epoch = secrets.iter().find_map(|change| match change {
-        SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } if secret.slot == Slot::Password => {
-            Some(secret.version)
-        }
-        SecretChange::Replace(_) | SecretChange::Succeed { .. } | SecretChange::Revoke(_) => None,
-    });
-    epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
 }
 
 /// A tenant that is in use.

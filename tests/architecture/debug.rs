@@ -94,6 +94,10 @@ const TABLE: &[Row] = table! {
     EnableTenantResponse
     EnableUserRequest
     EnableUserResponse
+    ExchangeClientCredentialsRequest
+    ExchangeClientCredentialsResponse
+    ExchangeSignatureRequest
+    ExchangeSignatureResponse
     ExplainPermissionRequest
     ExplainPermissionResponse
     ExplainPolicyRequest
@@ -105,6 +109,8 @@ const TABLE: &[Row] = table! {
     GetDeviceResponse
     GetIntegrationRequest
     GetIntegrationResponse
+    GetKeySetRequest
+    GetKeySetResponse
     GetPasswordCensusRequest
     GetPasswordCensusResponse
     GetTenantRequest
@@ -119,6 +125,9 @@ const TABLE: &[Row] = table! {
     ImportUsersResponse
     Integration
     IntegrationCredentials
+    IssueTokenRequest
+    IssueTokenResponse
+    JsonWebKey
     JwtIssuer
     ListAuditRecordsRequest
     ListAuditRecordsResponse
@@ -169,6 +178,8 @@ const TABLE: &[Row] = table! {
     Tenant
     TenantAlias
     TenantLimits
+    TokenIssuer
+    TokenScopes
     UnlockCallerRequest
     UnlockCallerResponse
     UnlockDeviceRequest

@@ -154,6 +154,7 @@ const LAYERS: &[Layer] = &[
             "jsonwebtoken",
             "prost",
             "prost_reflect",
+            "prost_types",
             "secrecy",
             "serde",
             "serde_json",

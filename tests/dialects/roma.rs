@@ -232,7 +232,7 @@ async fn an_overloaded_service_says_when_to_come_back() {
 #[tokio::test]
 async fn other_paths_and_methods_have_the_dialects_shape() {
     let service = StandIn::start().await;
-    for path in ["/v2/proj01/link/other", "/v2/proj01/link/instances/i/products/1/authentication", "/v2/p/link/"] {
+    for path in ["/v2/proj01/link/other", "/v2/proj01/link/instances/i/things/1/authentication", "/v2/p/link/"] {
         assert_eq!(send(&service, "PUT", path, "").await, error(404, "APIG.0101", "The API does not exist"), "{path}");
     }
     let reply = service.send("DELETE", PATH, &[TOKEN, ID], "").await;

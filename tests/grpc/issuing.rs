@@ -8,8 +8,8 @@ use rekey::{
     domain::tenant::JwtAlgorithm,
     proto::{
         CreateTenantRequest, CreateUserRequest, IssueTokenRequest, IssueTokenResponse, JwtIssuer, ResetPasswordRequest,
-        ScopeGrant, SubjectState, Tenant, TokenAlgorithm, TokenIssuer, TokenScopes, WhoAmIRequest, create_user_request,
-        issue_token_request::Subject, reset_password_request,
+        ScopeGrant, SecretPolicy, SubjectState, Tenant, TokenAlgorithm, TokenIssuer, TokenScopes, WhoAmIRequest,
+        create_user_request, issue_token_request::Subject, reset_password_request,
     },
 };
 use serde_json::{Value, json};
@@ -54,7 +54,9 @@ pub(crate) fn issuer(algorithm: TokenAlgorithm) -> TokenIssuer {
 }
 
 pub(crate) fn school(algorithm: TokenAlgorithm) -> Tenant {
-    Tenant { tenant_id: "school".to_owned(), token_issuer: Some(issuer(algorithm)), ..Tenant::default() }
+    // So that what an administrator sets is good at once.
+    let user_policy = Some(SecretPolicy { reset_must_change: Some(false), ..SecretPolicy::default() });
+    Tenant { tenant_id: "school".to_owned(), token_issuer: Some(issuer(algorithm)), user_policy, ..Tenant::default() }
 }
 
 pub(crate) async fn make_user(rekey: &Rekey, id: &str, name: &str, sub_type: &str, state: SubjectState) {

@@ -57,6 +57,20 @@ fn other(message: &str, field: &str) -> Option<Value> {
             let descriptor = DESCRIPTORS.get_message_by_name("rekey.v1.JwtIssuer").unwrap();
             Value::List(vec![Value::Message(super::dynamic::good(&descriptor, "acme"))])
         }
+        (_, "permission_aliases") => {
+            let descriptor = DESCRIPTORS.get_message_by_name("rekey.v1.PermissionAlias").unwrap();
+            Value::List(vec![Value::Message(super::dynamic::good(&descriptor, "acme"))])
+        }
+        (_, "token_issuer") => {
+            let mut own = DynamicMessage::new(DESCRIPTORS.get_message_by_name("rekey.v1.TokenIssuer").unwrap());
+            own.set_field_by_name("issuer", text("https://own.example"));
+            Value::Message(own)
+        }
+        (_, "limits") => {
+            let mut limits = DynamicMessage::new(DESCRIPTORS.get_message_by_name("rekey.v1.TenantLimits").unwrap());
+            limits.set_field_by_name("free_failures", Value::U32(3));
+            Value::Message(limits)
+        }
         (_, "tenant_id" | "user_id" | "device_id" | "integration_id" | "caller_id" | "etag") => text("other"),
         _ => return None,
     })
@@ -258,6 +272,9 @@ async fn values_of_an_update_are_checked_and_named_by_their_paths() {
         update_mask: mask(&["permissions", "roles"]),
         ..UpdateCallerRequest::default()
     };
-    let status = admin.callers.update_caller(request).await.unwrap_err();
-    assert_eq!(fields(&status), ["caller.permissions[1]", "caller.roles[1]", "caller.roles[2]"]);
+    let status = admin.callers.update_caller(request.clone()).await.unwrap_err();
+    assert_eq!(fields(&status), ["caller.roles[1]", "caller.roles[2]"]);
+    // What a name stands for, only the tenant knows.
+    let named = UpdateCallerRequest { update_mask: mask(&["permissions"]), ..request };
+    assert_eq!(fields(&admin.callers.update_caller(named).await.unwrap_err()), ["caller.permissions[1]"]);
 }

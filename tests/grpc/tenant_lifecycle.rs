@@ -1,9 +1,10 @@
 //! Tenants changed, put out of use, and deleted with everything in them.
 
 use rekey::proto::{
-    CreateUserRequest, DeleteTenantRequest, DisableTenantRequest, EnableTenantRequest, GetTenantRequest,
-    GetUserRequest, JwtIssuer, ListUsersRequest, ResetPasswordRequest, ScopeGrant, SubjectState, Tenant, TenantAlias,
-    UpdateTenantRequest, VerifyPasswordRequest, WhoAmIRequest, reset_password_request, verify_password_request,
+    CreateCallerRequest, CreateUserRequest, DeleteTenantRequest, DisableTenantRequest, EnableTenantRequest,
+    GetTenantRequest, GetUserRequest, JwtIssuer, ListUsersRequest, ResetPasswordRequest, ScopeGrant, SubjectState,
+    Tenant, TenantAlias, UpdateTenantRequest, VerifyPasswordRequest, WhoAmIRequest, reset_password_request,
+    verify_password_request,
 };
 use tonic::{Code, Status};
 
@@ -192,6 +193,17 @@ async fn a_tenant_changes_by_mask_with_its_names() {
 
     // Through the scopes of a token nobody gives what they do not hold; what was given before stays given.
     let token = rekey.make_caller("acme", &["tenants:update", "users:get"]).await;
+    // Whose keys are trusted says who may be anybody: that takes the highest rank besides.
+    let tenant = Tenant { jwt_issuers: vec![issuer("users:get")], ..Tenant::default() };
+    let status = rekey.clients(&token).tenants.update_tenant(update(tenant, &["jwt_issuers"])).await.unwrap_err();
+    assert_eq!(reason(&status), "RANK_TOO_LOW");
+    let high = CreateCallerRequest {
+        tenant_id: "acme".to_owned(),
+        permissions: ["tenants:update", "users:get"].map(str::to_owned).into(),
+        rank: 1_000,
+        ..CreateCallerRequest::default()
+    };
+    let token = rekey.make_caller_as(high).await;
     let mut own = rekey.clients(&token).tenants;
     for (permission, good) in [("*", true), ("users:get", true), ("users:resetPassword", false), ("*", false)] {
         let tenant = Tenant { jwt_issuers: vec![issuer(permission)], ..Tenant::default() };

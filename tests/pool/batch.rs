@@ -47,8 +47,7 @@ async fn answers_come_in_the_order_of_the_questions() {
         .collect();
     let results = rekey.admin().users.batch_verify_passwords(batch(checks)).await.unwrap().into_inner().results;
     assert_eq!(results.len(), 100);
-    let yes =
-        PasswordCheckResult { verified: true, user_id: "ada".to_owned(), overloaded: false, ..Default::default() };
+    let yes = PasswordCheckResult { verified: true, user_id: "ada".to_owned(), overloaded: false, must_change: true };
     for four in results.chunks(4) {
         assert_eq!(four, [yes.clone(), PasswordCheckResult::default(), yes.clone(), PasswordCheckResult::default()]);
     }

@@ -43,10 +43,12 @@ pub(crate) async fn of_fifty_changes_on_one_version_one_is_done(database: Databa
 pub(crate) async fn two_that_migrate_at_once_apply_each_step_once(database: Database) {
     // Everything that `Database` has set up goes first.
     if database.is_sqlite() {
-        for table in ["reply", "audit_link", "audit", "failure", "secret", "subject", "data_key", "jwt_issuer"] {
+        // What is referred to goes after what refers to it.
+        let leaves = ["reply", "audit_link", "audit", "failure", "secret", "subject_label", "subject", "data_key"];
+        let names = ["jwt_issuer", "token_issuer", "used_signature", "tenant_label", "tenant_alias", "tenant"];
+        for table in leaves.into_iter().chain(names).chain(["seaql_migrations"]) {
             database.raw.run(&format!("DROP TABLE {table}")).await;
         }
-        database.raw.run("DROP TABLE tenant_alias; DROP TABLE tenant; DROP TABLE seaql_migrations").await;
     } else {
         database.raw.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
     }

@@ -59,7 +59,7 @@ pub(crate) async fn an_answer_is_kept_with_its_change_or_neither_is(database: Da
     // One that nobody can be given is not kept.
     let nobody = Reply { tenant_uid: crate::fixture::new_uid(), ..reply(&tenant, "r", LATER) };
     let refused = database.store.answering(nobody, NOW).keep_reply().await.unwrap_err();
-    assert_eq!(why(&refused), (Reason::Internal, None));
+    assert_eq!(why(&refused), (Reason::ConcurrentChange, None), "it was deleted meanwhile");
 }
 
 pub(crate) async fn an_answer_is_kept_once_until_its_time_is_over(database: Database) {

@@ -111,7 +111,7 @@ fn no_damage_gets_by_and_no_sentence_holds_a_key() {
         ("line", Box::new(swap("secret", "state"))),
         ("line", Box::new(swap("secret", "create_time_unix_s"))),
         ("purpose", Box::new(swap("secret", "purpose"))),
-        ("purpose", Box::new(|value| value["keys"][2]["purpose"] = json!("token_signing"))),
+        ("private key of its algorithm", Box::new(|value| value["keys"][2]["purpose"] = json!("token_signing"))),
         ("32 bytes", Box::new(|value| value["keys"][0]["secret"] = json!("c2hvcnQ="))),
         ("32 bytes", Box::new(|value| value["keys"][0]["secret"] = json!("not base64!"))),
         ("id", Box::new(|value| value["keys"][0]["id"] = value["keys"][1]["id"].clone())),
