@@ -239,6 +239,8 @@ impl Filler {
     fn value(&mut self, field: &FieldDescriptor, secret: bool) -> Value {
         match field.kind() {
             Kind::String => Value::String(self.text(field, secret)),
+            // Told as numbers, whatever they spell.
+            Kind::Bytes if !secret => Value::Bytes(b"public".as_slice().into()),
             Kind::Bytes => Value::Bytes(self.text(field, secret).into()),
             Kind::Message(inner) => Value::Message(self.message(&inner, secret)),
             kind => Value::default_value(&kind),

@@ -152,7 +152,9 @@ async fn the_one_permission_is_enough() {
         // The unknown token to be revoked, and the API key; the unknown key whose secret or signature is shown.
         let revoked = method.path.contains("/Revoke").then_some(Code::NotFound);
         let exchanged = method.path.contains("/Exchange").then_some(Code::Unauthenticated);
-        let good = [Code::Ok].into_iter().chain(revoked).chain(exchanged);
+        // A tenant that issues no tokens.
+        let issued = method.path.ends_with("/IssueToken").then_some(Code::FailedPrecondition);
+        let good = [Code::Ok].into_iter().chain(revoked).chain(exchanged).chain(issued);
         assert!(good.into_iter().any(|good| good == code), "{}: {code:?}", method.path);
     }
 }

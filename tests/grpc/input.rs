@@ -147,6 +147,9 @@ async fn no_string_in_any_field_is_more_than_refused_or_told_again_where_it_is_s
                     // What is not there is looked for first.
                     "etag" if method.path.contains("/Revoke") => &[Code::Aborted, Code::NotFound][..],
                     "etag" => &[Code::Aborted][..],
+                    // Nobody's key, whatever it is like; and a tenant that issues no tokens.
+                    _ if method.path.contains("/Exchange") => &[Code::InvalidArgument, Code::Unauthenticated],
+                    _ if method.path.ends_with("/IssueToken") => &[Code::InvalidArgument, Code::FailedPrecondition],
                     // Whether an impossible name is refused or is nobody's.
                     _ => &[Code::InvalidArgument, Code::NotFound, Code::AlreadyExists],
                 };
