@@ -19,7 +19,7 @@ pub(super) fn text(values: &Values, file: &Path) -> String {
 # ocariot: reset a user's password
 {source} curl -i -X POST "$REKEY_HTTP/v1/users/$OCARIOT_USER_ID/reset-password" \
   -H "Authorization: Bearer $OCARIOT_ADMIN_TOKEN" -H 'Content-Type: application/json' \
-  -d '{{"new_password":"correct horse battery staple"}}'
+  -d "{{\"new_password\":\"$OCARIOT_PASSWORD\"}}"
 
 # ocariot: sign in, for a token whose key is at $REKEY_HTTP/.well-known/jwks.json
 {source} curl -i -X POST "$REKEY_HTTP/v1/auth" -H 'Content-Type: application/json' \
