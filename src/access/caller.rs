@@ -44,6 +44,8 @@ pub struct Proof {
     pub expire_time: Option<Timestamp>,
     /// Whether it is good for reading only.
     pub read_only: bool,
+    /// Whether whoever signed in did so too long ago to change anything.
+    pub is_stale: bool,
 }
 
 /// Who calls. Made once a request, by authentication.
@@ -94,7 +96,13 @@ impl Caller {
     /// method hands out by itself.
     #[must_use]
     pub fn nobody() -> Self {
-        let proof = Proof { kind: ProofKind::Nothing, name: String::new(), expire_time: None, read_only: false };
+        let proof = Proof {
+            kind: ProofKind::Nothing,
+            name: String::new(),
+            expire_time: None,
+            read_only: false,
+            is_stale: false,
+        };
         Self {
             limits: TenantLimits::default(),
             tenant_uid: Uid::from_stored(""),
@@ -146,7 +154,10 @@ impl Caller {
         if !permission.passed() {
             return vec![permission];
         }
-        vec![permission, Finding::ReadOnly { read_only: self.proof.read_only, changes: !wanted.only_reads() }]
+        let changes = !wanted.only_reads();
+        let mut findings = vec![permission, Finding::ReadOnly { read_only: self.proof.read_only, changes }];
+        findings.extend(self.proof.is_stale.then_some(Finding::Fresh(!changes)));
+        findings
     }
 
     /// Whether it may act on this, where it may act on itself only; `None`: on something that is not named by its id.

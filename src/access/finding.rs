@@ -24,6 +24,8 @@ pub enum Finding {
         /// Whether the method does more than that.
         changes: bool,
     },
+    /// Whether whoever signed in did so lately enough for what the method does.
+    Fresh(bool),
     /// Whether somebody who may act on itself alone does.
     OwnSubject(bool),
     /// Whether the tenant is within reach.
@@ -60,6 +62,7 @@ impl Finding {
             Self::Permission { held: Held::Role(_), .. } => "role",
             Self::Permission { .. } => "permission",
             Self::ReadOnly { .. } => "read_only",
+            Self::Fresh(_) => "fresh",
             Self::OwnSubject(_) => "own_subject",
             Self::Tenant(_) => "tenant",
             Self::Rank { .. } => "rank",
@@ -74,7 +77,10 @@ impl Finding {
             Self::Method(access) => access.is_some(),
             Self::Permission { held, .. } => held != Held::Not,
             Self::ReadOnly { read_only, changes } => !(read_only && changes),
-            Self::OwnSubject(passed) | Self::Tenant(passed) | Self::Rank { enough: passed, .. } => passed,
+            Self::Fresh(passed)
+            | Self::OwnSubject(passed)
+            | Self::Tenant(passed)
+            | Self::Rank { enough: passed, .. } => passed,
         }
     }
 
@@ -101,6 +107,10 @@ impl Finding {
             Self::ReadOnly { read_only: false, .. } => "the credential is good for reading and changing",
             Self::ReadOnly { changes: false, .. } => "this signing key may only read, and the method does no more",
             Self::ReadOnly { .. } => "this signing key may only read",
+            Self::Fresh(true) => "the method changes nothing, so that it does not matter how long ago one signed in",
+            Self::Fresh(false) => {
+                "the token's subject signed in too long ago, or the token does not say when: sign in again"
+            }
             Self::OwnSubject(true) => "it is the caller itself",
             Self::OwnSubject(false) => "the caller may do this to itself only",
             Self::Tenant(true) => "the tenant is within the caller's reach",
@@ -127,6 +137,7 @@ impl Finding {
             Self::Method(_) => refuse(Reason::PermissionMissing),
             Self::Permission { wanted, .. } => refuse(Reason::PermissionMissing).with("permission", wanted.as_str()),
             Self::ReadOnly { .. } => refuse(Reason::ApiKeyReadOnly),
+            Self::Fresh(_) => refuse(Reason::AuthenticationTooOld),
             Self::OwnSubject(_) => refuse(Reason::NotOwnSubject),
             Self::Tenant(_) => refuse(Reason::TenantNotFound),
             Self::Rank { caller, .. } => refuse(Reason::RankTooLow).with("rank", caller.to_string()),
@@ -201,6 +212,7 @@ mod tests {
             (Finding::Method(None), Reason::PermissionMissing),
             (Finding::Permission { wanted, held: Held::Not }, Reason::PermissionMissing),
             (Finding::ReadOnly { read_only: true, changes: true }, Reason::ApiKeyReadOnly),
+            (Finding::Fresh(false), Reason::AuthenticationTooOld),
             (Finding::OwnSubject(false), Reason::NotOwnSubject),
             (Finding::Tenant(false), Reason::TenantNotFound),
             (Finding::Rank { caller: 7, enough: false }, Reason::RankTooLow),

@@ -60,6 +60,7 @@ pub struct Claims {
     /// Whom the token is about.
     pub sub: String,
     exp: i64,
+    auth_time: Option<i64>,
     /// `ocariot`'s kind of subject.
     sub_type: String,
     scope: String,
@@ -172,6 +173,7 @@ impl<'a> Token<'a> {
         let claims = Claims {
             sub: text_of(claims, "sub")?.filter(|sub| !sub.is_empty())?,
             exp: whole_number(claims, "exp")??,
+            auth_time: whole_number(claims, "auth_time")?,
             sub_type: text_of(claims, "sub_type")?.unwrap_or_default(),
             scope: text_of(claims, "scope")?.unwrap_or_default(),
         };
@@ -206,6 +208,13 @@ pub fn verify(token: &Token<'_>, trusted: &JwtIssuer, now: Timestamp) -> Result<
 }
 
 impl Claims {
+    /// Whether its subject signed in no longer ago than this, in seconds; not where nobody says when.
+    #[must_use]
+    pub fn is_fresh(&self, max_age_s: u32, now: Timestamp) -> bool {
+        self.auth_time
+            .is_some_and(|time| time <= now.plus(LEEWAY).seconds() && time >= now.seconds() - i64::from(max_age_s))
+    }
+
     /// When the token ends.
     #[must_use]
     pub fn expire_time(&self) -> Timestamp {

@@ -63,6 +63,7 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::TokenIssuerNotSet => (FailedPrecondition, "TOKEN_ISSUER_NOT_SET"),
         Reason::TookTooLong => (DeadlineExceeded, "TOOK_TOO_LONG"),
         Reason::Indispensable => (FailedPrecondition, "INDISPENSABLE"),
+        Reason::AuthenticationTooOld => (PermissionDenied, "AUTHENTICATION_TOO_OLD"),
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 44] = [
+    const ALL: [Reason; 45] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
@@ -171,6 +172,7 @@ mod tests {
         Reason::TokenIssuerNotSet,
         Reason::TookTooLong,
         Reason::Indispensable,
+        Reason::AuthenticationTooOld,
     ];
 
     #[test]

@@ -245,6 +245,14 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             Ok(algorithm) => Some(algorithm),
             Err(rule) => fields.refuse(format!("{path}.public_key_pem"), rule),
         };
+        let max_auth_age_s = match issuer.max_auth_age {
+            None => 0,
+            Some(age) => u32::try_from(age.seconds)
+                .ok()
+                .filter(|seconds| age.nanos == 0 && (1..=JwtIssuer::MAX_AUTH_AGE_S).contains(seconds))
+                .or_else(|| fields.refuse(format!("{path}.max_auth_age"), "must be whole seconds, at most 30 days"))
+                .unwrap_or_default(),
+        };
         // One that is wrong keeps its place, so that its grants are told by theirs; nothing else comes of it.
         let scope_grants = scope_grants(fields, &path, issuer.scope_grants);
         issuers.push(JwtIssuer {
@@ -253,6 +261,7 @@ fn jwt_issuers(fields: &mut Fields, given: Vec<proto::JwtIssuer>) -> Vec<JwtIssu
             algorithm: algorithm.unwrap_or(JwtAlgorithm::EdDSA),
             audience: audience.unwrap_or_default(),
             scope_grants,
+            max_auth_age_s,
         });
     }
     issuers
@@ -363,6 +372,8 @@ impl From<JwtIssuer> for proto::JwtIssuer {
             public_key_pem: issuer.public_key_pem,
             audience: issuer.audience,
             scope_grants: issuer.scope_grants.into_iter().map(Into::into).collect(),
+            max_auth_age: (issuer.max_auth_age_s > 0)
+                .then(|| prost_types::Duration { seconds: issuer.max_auth_age_s.into(), nanos: 0 }),
         }
     }
 }

@@ -57,13 +57,21 @@ pub enum Reason {
     TokenIssuerNotSet,
     TookTooLong,
     Indispensable,
+    AuthenticationTooOld,
 }
 
 impl Reason {
     /// Whether the caller is known and may not.
     #[must_use]
     pub const fn is_denial(self) -> bool {
-        matches!(self, Self::PermissionMissing | Self::NotOwnSubject | Self::ApiKeyReadOnly | Self::RankTooLow)
+        matches!(
+            self,
+            Self::PermissionMissing
+                | Self::NotOwnSubject
+                | Self::ApiKeyReadOnly
+                | Self::RankTooLow
+                | Self::AuthenticationTooOld
+        )
     }
 }
 

@@ -307,6 +307,14 @@ pub struct JwtIssuer {
     pub audience: String,
     /// What scopes allow.
     pub scope_grants: Vec<ScopeGrant>,
+    /// How long ago whoever is named may have signed in for what changes something, in seconds; 0: it does not matter.
+    #[serde(default)]
+    pub max_auth_age_s: u32,
+}
+
+impl JwtIssuer {
+    /// The longest, in seconds.
+    pub const MAX_AUTH_AGE_S: u32 = 30 * 86_400;
 }
 
 /// The signatures that are believed. Nothing symmetric, so no key can be taken for another kind (RFC 8725 section 3.1).
@@ -402,6 +410,7 @@ mod tests {
         };
         settings.permission_aliases = vec![alias("people", "users:*"), alias("gone", "users:fly")];
         settings.jwt_issuers = vec![JwtIssuer {
+            max_auth_age_s: 0,
             issuer: "i".to_owned(),
             public_key_pem: String::new(),
             algorithm: JwtAlgorithm::EdDSA,

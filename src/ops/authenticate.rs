@@ -131,7 +131,10 @@ impl Ops {
             }
             let (permissions, own_permissions) = claims.permissions(&trusted.scope_grants, &tenant.settings);
             let Reach { permissions, roles, rank } = Reach::new(permissions, Vec::new(), rank);
+            let max_age_s = trusted.max_auth_age_s;
+            let is_stale = max_age_s > 0 && !claims.is_fresh(max_age_s, self.now());
             let proof = Proof {
+                is_stale,
                 kind: ProofKind::Jwt,
                 name: trusted.issuer,
                 expire_time: Some(claims.expire_time()),
@@ -195,7 +198,7 @@ impl Ops {
             Slot::SigningKey(api_key) => api_key,
             Slot::Password | Slot::Settings => return Err(invalid()),
         };
-        let proof = Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only };
+        let proof = Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only, is_stale: false };
         Ok(Caller::from_subject(&subject, &tenant, proof))
     }
 }

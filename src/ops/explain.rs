@@ -55,15 +55,20 @@ impl Ops {
                 let subject = self.store.subject(&tenant.uid, SubjectKind::Caller, &SubjectRef::Id(id)).await?;
                 let subject = subject.ok_or_else(|| not_found(SubjectKind::Caller))?;
                 // By whichever of its credentials is good for all that it may do.
-                let proof =
-                    Proof { kind: ProofKind::ApiToken, name: String::new(), expire_time: None, read_only: false };
+                let proof = Proof {
+                    kind: ProofKind::ApiToken,
+                    name: String::new(),
+                    expire_time: None,
+                    read_only: false,
+                    is_stale: false,
+                };
                 (Caller::from_subject(&subject, &tenant, proof), subject.state)
             }
         };
         let (caller, state) = whom;
         let mut findings = vec![Finding::State(state), Finding::Method(access)];
         // Another's credential is not known here.
-        let known = |finding: &Finding| !others || !matches!(finding, Finding::ReadOnly { .. });
+        let known = |finding: &Finding| !others || !matches!(finding, Finding::ReadOnly { .. } | Finding::Fresh(_));
         findings.extend(access.map(|access| caller.weigh(access)).unwrap_or_default().into_iter().filter(known));
         let own_only = findings.iter().any(|found| matches!(found, Finding::Permission { held: Held::OwnOnly, .. }));
         if let Some(id) = user_id.as_ref().filter(|_| own_only) {

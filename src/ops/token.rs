@@ -290,6 +290,7 @@ impl Ops {
             name: issuer.issuer.clone(),
             expire_time: Some(claims.expire_time()),
             read_only: false,
+            is_stale: false,
         };
         Ok(Caller {
             reaches_all: tenant.is_system(),

@@ -89,6 +89,7 @@ impl World {
             public_key_pem: rsa_pem.clone(),
             audience: "rekey.example".to_owned(),
             scope_grants: vec![grant],
+            ..Default::default()
         }];
         rekey.make_tenant(Tenant { jwt_issuers, ..school(TokenAlgorithm::Eddsa) }).await;
         make_user(&rekey, ADA, "ada", "admin", SubjectState::Active).await;
@@ -484,6 +485,7 @@ async fn of_ten_thousand_altered_tokens_none_is_accepted() {
         algorithm: JwtAlgorithm::RS256,
         audience: "rekey.example".to_owned(),
         scope_grants: Vec::new(),
+        max_auth_age_s: 0,
     };
     let now = Timestamp::from_micros(world.now() * 1_000_000);
     let is_signed = |token: &str| {

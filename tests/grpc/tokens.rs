@@ -11,14 +11,15 @@ use aws_lc_rs::{
 use data_encoding::BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rekey::proto::{
-    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, GetUserRequest, JwtIssuer,
-    PermissionAlias, PolicyPreset, ResetPasswordRequest, RevokeSigningKeyRequest, ScopeGrant, SecretPolicy, Tenant,
-    WhoAmIRequest, change_password_request, create_user_request, reset_password_request,
+    ChangePasswordRequest, CreateCallerRequest, CreateSigningKeyRequest, CreateUserRequest, GetTenantRequest,
+    GetUserRequest, JwtIssuer, PermissionAlias, PolicyPreset, ResetPasswordRequest, RevokeSigningKeyRequest,
+    ScopeGrant, SecretPolicy, Tenant, UpdateTenantRequest, WhoAmIRequest, change_password_request, create_user_request,
+    reset_password_request,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Request, metadata::MetadataMap};
 
-use crate::common::rekey::{Rekey, START, reason};
+use crate::common::rekey::{Rekey, START, fields, reason};
 
 const ADA: &str = "507f191e810c19729de860ea";
 const EVE: &str = "507f191e810c19729de860eb";
@@ -130,6 +131,49 @@ async fn scopes_allow_what_the_tenant_grants_and_to_oneself_where_it_says_so() {
 
     let mut child = rekey.clients(&issuer.sign(&claims(ADA, "child", "educators:update"))).users;
     assert_eq!(reason(&child.change_password(change(ADA)).await.unwrap_err()), "PERMISSION_MISSING");
+}
+
+/// ASVS 7.5.3: what an administrator does may ask for a sign-in of late.
+#[tokio::test]
+async fn who_signed_in_too_long_ago_only_reads_where_the_issuer_is_set_so() {
+    let (rekey, issuer) = with_issuer().await;
+    let mut tenants = rekey.admin().tenants;
+    let get = GetTenantRequest { tenant_id: "school".to_owned() };
+    let mut tenant = tenants.get_tenant(get).await.unwrap().into_inner().tenant.unwrap();
+    let mut update = async |seconds: i64| {
+        tenant.jwt_issuers[0].max_auth_age = Some(prost_types::Duration { seconds, nanos: 0 });
+        let request = UpdateTenantRequest {
+            tenant_id: "school".to_owned(),
+            tenant: Some(tenant.clone()),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["jwt_issuers".to_owned()] }),
+            ..UpdateTenantRequest::default()
+        };
+        tenants.update_tenant(request).await.map(drop)
+    };
+    for seconds in [-1, 0, 30 * 86_400 + 1] {
+        let refused = update(seconds).await.unwrap_err();
+        assert_eq!(fields(&refused), ["tenant.jwt_issuers[0].max_auth_age"], "{seconds}");
+    }
+    update(300).await.unwrap();
+    let with = |auth_time: Value| {
+        let mut claims = claims(ADA, "admin", "users:resetPassword accounts.read");
+        claims["auth_time"] = auth_time;
+        rekey.clients(&issuer.sign(&claims)).users
+    };
+    let read = GetUserRequest { tenant_id: "-".to_owned(), user_id: EVE.to_owned() };
+    with(json!(START)).reset_password(reset(EVE)).await.unwrap();
+    with(json!(START - 300)).reset_password(reset(EVE)).await.unwrap();
+    for late in [json!(START - 301), json!(START + 3_600)] {
+        let status = with(late.clone()).reset_password(reset(EVE)).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "AUTHENTICATION_TOO_OLD"));
+        with(late).get_user(read.clone()).await.unwrap();
+    }
+    for broken in [json!("1"), json!(1.5), Value::Null] {
+        let status = with(broken).get_user(read.clone()).await.unwrap_err();
+        assert_eq!(reason(&status), "CREDENTIAL_INVALID");
+    }
+    let mut unsaid = rekey.clients(&issuer.sign(&claims(ADA, "admin", "users:resetPassword"))).users;
+    assert_eq!(reason(&unsaid.reset_password(reset(EVE)).await.unwrap_err()), "AUTHENTICATION_TOO_OLD");
 }
 
 #[tokio::test]

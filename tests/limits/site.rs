@@ -169,7 +169,13 @@ pub(crate) fn call(caller: &str) -> Call {
         roles: Vec::new(),
         rank: 1_000,
         own_permissions: Vec::new(),
-        proof: Proof { kind: ProofKind::ApiToken, name: "test".to_owned(), expire_time: None, read_only: false },
+        proof: Proof {
+            kind: ProofKind::ApiToken,
+            name: "test".to_owned(),
+            expire_time: None,
+            read_only: false,
+            is_stale: false,
+        },
     };
     let grant = Arc::new(caller).authorise(Access::AnyCaller).unwrap();
     Call::new(grant, "UserService/VerifyPassword", "test".to_owned())

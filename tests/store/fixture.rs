@@ -170,6 +170,7 @@ pub(crate) fn alias(dialect: Dialect, name: &str) -> Alias {
 
 pub(crate) fn issuer(issuer: &str) -> JwtIssuer {
     JwtIssuer {
+        max_auth_age_s: 0,
         issuer: issuer.to_owned(),
         public_key_pem: "-----BEGIN PUBLIC KEY-----".to_owned(),
         algorithm: JwtAlgorithm::ES256,

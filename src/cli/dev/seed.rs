@@ -133,6 +133,7 @@ impl Seeder {
                 public_key_pem: issuer.public_key_pem().to_owned(),
                 scope_grants,
                 audience: String::new(),
+                ..Default::default()
             }],
             ..Tenant::default()
         })

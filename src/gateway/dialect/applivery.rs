@@ -276,7 +276,7 @@ const ERRORS: &[(&[R], StatusCode, u16, &str)] = &[
     (&[R::CredentialInvalid], StatusCode::UNAUTHORIZED, 4004, "Invalid Token"),
     (&[R::CredentialExpired], StatusCode::UNAUTHORIZED, 4005, "Token Expired"),
     (
-        &[R::PermissionMissing, R::NotOwnSubject, R::ApiKeyReadOnly],
+        &[R::PermissionMissing, R::NotOwnSubject, R::ApiKeyReadOnly, R::AuthenticationTooOld],
         StatusCode::FORBIDDEN,
         4003,
         "Forbidden - You are not allowed to perform this action",

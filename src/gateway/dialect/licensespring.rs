@@ -149,7 +149,7 @@ const ERRORS: &[(&[R], u16, &str, &str)] = &[
     (&[R::ApiKeyRevoked], 400, "revoked_api_key", "provided api key is revoked"),
     // Of the documented codes the only one for a key that may not do this.
     (
-        &[R::ApiKeyReadOnly, R::PermissionMissing, R::NotOwnSubject],
+        &[R::ApiKeyReadOnly, R::AuthenticationTooOld, R::PermissionMissing, R::NotOwnSubject],
         400,
         "read_only_api_key",
         "provided api key is not allowed to change passwords",

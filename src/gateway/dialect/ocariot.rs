@@ -319,6 +319,7 @@ const ERRORS: &[(&[R], Body<'static>)] = &[
             R::PermissionMissing,
             R::NotOwnSubject,
             R::ApiKeyReadOnly,
+            R::AuthenticationTooOld,
             R::ChangePasswordNotAllowed,
             R::SubjectDisabled,
             R::SubjectLocked,

@@ -308,7 +308,7 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         R::CredentialExpired => {
             unauthenticated(&format!("token expires, expires_at: {}", failure.metadata("expire_time")))
         }
-        R::PermissionMissing | R::NotOwnSubject | R::ApiKeyReadOnly | R::RankTooLow => {
+        R::PermissionMissing | R::NotOwnSubject | R::ApiKeyReadOnly | R::RankTooLow | R::AuthenticationTooOld => {
             Error::new(StatusCode::FORBIDDEN, "ROMA.00012000", "No permissions to request this method")
         }
         // A project or instance whose name no tenant could have is one that does not exist.

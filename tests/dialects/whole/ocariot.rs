@@ -55,6 +55,7 @@ async fn passwords_are_reset_and_changed_by_whom_the_scopes_let() {
         public_key_pem,
         scope_grants: vec![reset, own("educators:update"), own("families:update")],
         audience: String::new(),
+        ..Default::default()
     }];
     let user_policy = Some(policy(PolicyPreset::Ocariot));
     rekey.make_tenant(Tenant { jwt_issuers, user_policy, ..tenant("ocariot", "ocariot", "main") }).await;
