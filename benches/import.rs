@@ -56,7 +56,7 @@ fn main() {
     }
     println!("\n{}", String::from_utf8(rekey(&service, &["census"]).stdout).unwrap());
     runtime.block_on(async {
-        let last = check_user(&format!("user{}@example.org", users - 1), PASSWORD);
+        let last = check_user(&format!("imported{}@example.org", users - 1), PASSWORD);
         let answer = UserServiceClient::new(service.connect().await).verify_password(last).await.unwrap();
         assert!(answer.into_inner().verified);
     });
@@ -93,7 +93,7 @@ fn write(path: &Path, users: u64) -> u64 {
         line.clear();
         writeln!(
             line,
-            r#"{{"user_id": "u{number}", "username": "user{number}@example.org", "password_hash": "{hash}"}}"#
+            r#"{{"user_id": "u{number}", "username": "imported{number}@example.org", "password_hash": "{hash}"}}"#
         )
         .unwrap();
         file.write_all(line.as_bytes()).unwrap();
