@@ -21,6 +21,8 @@ mod guessing;
 mod listing;
 #[path = "store/reply.rs"]
 mod reply;
+#[path = "store/rotation.rs"]
+mod rotation;
 #[path = "store/sqlite_file.rs"]
 mod sqlite_file;
 #[path = "store/together.rs"]
@@ -83,6 +85,11 @@ on_both_engines! {
     reply::an_answer_is_kept_once_until_its_time_is_over,
     reply::of_fifty_with_one_request_id_one_is_done,
     reply::answers_whose_time_is_over_are_deleted,
+    rotation::versions_move_from_stage_to_stage_and_are_wiped_at_the_end,
+    rotation::a_step_from_where_a_version_is_not_undoes_the_whole_change,
+    rotation::of_fifty_rotations_at_once_one_is_done,
+    rotation::a_version_has_a_look_up_key_of_its_own_or_none,
+    rotation::what_an_older_program_wrote_rotates,
     failure::a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable,
     failure::what_is_not_migrated_is_unavailable,
     failure::a_row_that_cannot_be_read_is_named_without_its_content,

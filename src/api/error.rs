@@ -64,6 +64,12 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::TookTooLong => (DeadlineExceeded, "TOOK_TOO_LONG"),
         Reason::Indispensable => (FailedPrecondition, "INDISPENSABLE"),
         Reason::AuthenticationTooOld => (PermissionDenied, "AUTHENTICATION_TOO_OLD"),
+        Reason::TwoSecretsLive => (FailedPrecondition, "TWO_SECRETS_LIVE"),
+        Reason::NoPendingSecret => (FailedPrecondition, "NO_PENDING_SECRET"),
+        Reason::NoPreviousSecret => (FailedPrecondition, "NO_PREVIOUS_SECRET"),
+        Reason::PreviousSecretLive => (FailedPrecondition, "PREVIOUS_SECRET_LIVE"),
+        Reason::LastSecret => (FailedPrecondition, "LAST_SECRET"),
+        Reason::SecretVersionNotFound => (NotFound, "SECRET_VERSION_NOT_FOUND"),
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 45] = [
+    const ALL: [Reason; 51] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
@@ -173,6 +179,12 @@ mod tests {
         Reason::TookTooLong,
         Reason::Indispensable,
         Reason::AuthenticationTooOld,
+        Reason::TwoSecretsLive,
+        Reason::NoPendingSecret,
+        Reason::NoPreviousSecret,
+        Reason::PreviousSecretLive,
+        Reason::LastSecret,
+        Reason::SecretVersionNotFound,
     ];
 
     #[test]

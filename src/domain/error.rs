@@ -58,6 +58,12 @@ pub enum Reason {
     TookTooLong,
     Indispensable,
     AuthenticationTooOld,
+    TwoSecretsLive,
+    NoPendingSecret,
+    NoPreviousSecret,
+    PreviousSecretLive,
+    LastSecret,
+    SecretVersionNotFound,
 }
 
 impl Reason {

@@ -17,6 +17,7 @@ pub mod permission;
 pub mod policy;
 pub mod public_key;
 pub mod role;
+pub mod rotation;
 pub mod secret;
 pub mod strength;
 pub mod subject;

@@ -71,6 +71,15 @@ impl Stage {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Pending, Self::Current, Self::Previous, Self::Revoked];
 
+    /// Whether a version in it is accepted until it ends.
+    #[must_use]
+    pub const fn is_accepted(self) -> bool {
+        match self {
+            Self::Current | Self::Previous => true,
+            Self::Pending | Self::Revoked => false,
+        }
+    }
+
     /// Its name in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -116,7 +125,7 @@ pub struct Secret {
     pub subject_uid: Uid,
     /// Which.
     pub slot: Slot,
-    /// From 1, without gaps for a slot.
+    /// Grows with each new one of a slot.
     pub version: i64,
     /// Where in its life.
     pub stage: Stage,
@@ -134,19 +143,25 @@ pub struct Secret {
     pub must_change: bool,
     /// When it was made.
     pub create_time: Timestamp,
-    /// When it ends by itself.
+    /// When it came to its stage.
+    pub stage_time: Timestamp,
+    /// When it ends by itself; of a previous one the deadline, which is never later than its own end.
     pub expire_time: Option<Timestamp>,
+    /// Of a previous one: when it would have ended by itself.
+    pub own_expire_time: Option<Timestamp>,
+    /// What finds it without its subject, where anything does: unique over all tenants.
+    pub lookup_key: Option<String>,
+    /// When it was last used, as far as that is written yet.
+    pub last_used_time: Option<Timestamp>,
+    /// How often it was used, as far as that is written yet.
+    pub use_count: i64,
 }
 
 impl Secret {
     /// Whether it is accepted at this time.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
-        let in_stage = match self.stage {
-            Stage::Current | Stage::Previous => true,
-            Stage::Pending | Stage::Revoked => false,
-        };
-        in_stage && self.expire_time.is_none_or(|end| now < end)
+        self.stage.is_accepted() && self.expire_time.is_none_or(|end| now < end)
     }
 }
 

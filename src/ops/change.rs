@@ -98,8 +98,10 @@ impl Ops {
         };
         if call.validates() {
             let keys = change.secrets.iter().filter_map(|secret| match secret {
-                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => secret.slot.lookup_key(),
-                SecretChange::Revoke(_) => None,
+                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } | SecretChange::Add(secret) => {
+                    secret.lookup_key.clone()
+                }
+                SecretChange::Revoke(_) | SecretChange::Move(..) => None,
             });
             self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
         }
@@ -211,7 +213,12 @@ fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
         SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } if secret.slot == Slot::Password => {
             Some(secret.version)
         }
-        SecretChange::Replace(_) | SecretChange::Succeed { .. } | SecretChange::Revoke(_) => None,
+        // Beside these others are accepted, which are no reason to end what they began.
+        SecretChange::Replace(_)
+        | SecretChange::Succeed { .. }
+        | SecretChange::Revoke(_)
+        | SecretChange::Add(_)
+        | SecretChange::Move(..) => None,
     });
     epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
 }

@@ -97,9 +97,11 @@ impl Ops {
         token: &SecretString,
     ) -> Secret {
         let (key_id, digest) = self.keyring.digest(token);
+        let slot = Slot::ApiToken(id.to_owned());
         Secret {
             subject_uid: subject.uid.clone(),
-            slot: Slot::ApiToken(id.to_owned()),
+            lookup_key: slot.lookup_key(),
+            slot,
             version,
             stage: Stage::Current,
             material: Material::Digest,
@@ -109,7 +111,11 @@ impl Ops {
             read_only: false,
             must_change: false,
             create_time: now,
+            stage_time: now,
             expire_time: None,
+            own_expire_time: None,
+            last_used_time: None,
+            use_count: 0,
         }
     }
 
@@ -178,6 +184,7 @@ pub(super) fn new_secret(
 ) -> Secret {
     Secret {
         subject_uid: subject.uid.clone(),
+        lookup_key: slot.lookup_key(),
         slot,
         version,
         stage: Stage::Current,
@@ -188,7 +195,11 @@ pub(super) fn new_secret(
         read_only: false,
         must_change: false,
         create_time: now,
+        stage_time: now,
         expire_time: None,
+        own_expire_time: None,
+        last_used_time: None,
+        use_count: 0,
     }
 }
 

@@ -38,7 +38,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::{
     audit::Record,
-    domain::{Attributes, Secret, Slot, Subject, SubjectState, Tenant, Timestamp, Uid},
+    domain::{Attributes, Secret, Slot, Stage, Subject, SubjectState, Tenant, Timestamp, Uid, rotation::Move},
 };
 
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
@@ -82,7 +82,7 @@ pub struct SubjectChange {
     pub state: Option<SubjectState>,
     /// All the attributes there will be, labels among them; kept where `None`.
     pub attributes: Option<Attributes>,
-    /// Whether failed attempts are forgiven. With another password they always are.
+    /// Whether failed attempts are forgiven. With another password in force they always are.
     pub forgives: bool,
     /// Whether another caller in use must be left in the tenant that holds `*`.
     pub leaves_administrator: bool,
@@ -126,6 +126,28 @@ pub enum SecretChange {
     },
     /// Everything live in the slot is revoked and wiped.
     Revoke(Slot),
+    /// This is added, in its stage, and nothing else becomes of the slot.
+    Add(Secret),
+    /// One version goes from one stage to another, while it is in the one; revoked, it is wiped.
+    Move(Slot, Move),
+}
+
+impl SecretChange {
+    fn slot(&self) -> &Slot {
+        match self {
+            Self::Replace(secret) | Self::Succeed { secret, .. } | Self::Add(secret) => &secret.slot,
+            Self::Revoke(slot) | Self::Move(slot, _) => slot,
+        }
+    }
+
+    /// Whether what is in force in the slot is another one then, or none.
+    fn is_in_force(&self) -> bool {
+        match self {
+            Self::Replace(_) | Self::Succeed { .. } | Self::Revoke(_) => true,
+            Self::Add(secret) => secret.stage == Stage::Current,
+            Self::Move(_, moved) => moved.to == Stage::Current,
+        }
+    }
 }
 
 /// Subjects to be added and replaced, as one.

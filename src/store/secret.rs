@@ -1,4 +1,4 @@
-//! Versions of secrets: added, revoked and wiped, and their verifiers renewed.
+//! Versions of secrets: added, moved from stage to stage, revoked and wiped, and their verifiers renewed.
 
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
@@ -9,12 +9,12 @@ use super::{
     Store,
     audit::append,
     entity::{Payload, secret, subject},
-    error::{Failure, unreadable},
+    error::{Failure, concurrent_change, unreadable},
     transaction::Command,
 };
 use crate::{
     audit::Record,
-    domain::{Error, Material, Result, Secret, Slot, Stage, Timestamp, Uid},
+    domain::{Error, Material, Result, Secret, Slot, Stage, Timestamp, Uid, rotation::Move},
 };
 
 impl Store {
@@ -83,15 +83,44 @@ pub(super) fn row(secret: &Secret) -> secret::Model {
         material: secret.material.as_str().to_owned(),
         payload: Payload(secret.payload.clone()),
         key_id: secret.key_id.clone(),
-        lookup_key: secret.slot.lookup_key(),
+        lookup_key: secret.lookup_key.clone(),
         read_only: secret.read_only,
         must_change: secret.must_change,
         create_time: secret.create_time.micros(),
-        stage_time: secret.create_time.micros(),
+        stage_time: secret.stage_time.micros(),
         expire_time: secret.expire_time.map(Timestamp::micros),
-        last_used_time: None,
-        use_count: 0,
+        last_used_time: secret.last_used_time.map(Timestamp::micros),
+        use_count: secret.use_count,
         scheme: secret.scheme.clone(),
+        own_expire_time: secret.own_expire_time.map(Timestamp::micros),
+        notice_time: None,
+    }
+}
+
+/// Moves one version from the stage it must be in to another, of whose end nobody was told yet. Revoked, it is wiped.
+pub(super) async fn step(
+    transaction: &DatabaseTransaction,
+    subject_uid: &Uid,
+    slot: &Slot,
+    moved: &Move,
+    time: Timestamp,
+) -> Result<(), Failure> {
+    let mut update = secret::Entity::update_many()
+        .col_expr(secret::Column::Stage, Expr::value(moved.to.as_str()))
+        .col_expr(secret::Column::StageTime, Expr::value(time.micros()))
+        .col_expr(secret::Column::ExpireTime, Expr::value(moved.expire_time.map(Timestamp::micros)))
+        .col_expr(secret::Column::OwnExpireTime, Expr::value(moved.own_expire_time.map(Timestamp::micros)))
+        .col_expr(secret::Column::NoticeTime, Expr::value(None::<i64>))
+        .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+        .filter(secret::Column::Slot.eq(slot.to_stored()))
+        .filter(secret::Column::Version.eq(moved.version))
+        .filter(secret::Column::Stage.eq(moved.from.as_str()));
+    if moved.to == Stage::Revoked {
+        update = update.col_expr(secret::Column::Payload, Expr::value(Vec::<u8>::new()));
+    }
+    match update.exec(transaction).await?.rows_affected {
+        1 => Ok(()),
+        _ => Err(concurrent_change().into()),
     }
 }
 
@@ -177,7 +206,12 @@ pub(super) fn read(row: secret::Model) -> Result<Secret> {
         read_only: row.read_only,
         must_change: row.must_change,
         create_time: Timestamp::from_micros(row.create_time),
+        stage_time: Timestamp::from_micros(row.stage_time),
         expire_time: row.expire_time.map(Timestamp::from_micros),
+        own_expire_time: row.own_expire_time.map(Timestamp::from_micros),
+        lookup_key: row.lookup_key,
+        last_used_time: row.last_used_time.map(Timestamp::from_micros),
+        use_count: row.use_count,
     })
 }
 

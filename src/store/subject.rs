@@ -13,7 +13,7 @@ use super::{
     error::{Failure, concurrent_change, unreadable},
     failure::forgive,
     lifecycle::{insert_labels, leave_administrator, replace_labels},
-    secret::{insert, read as read_secret, revoke, succeed},
+    secret::{insert, read as read_secret, revoke, step, succeed},
     transaction::Command,
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Store {
     /// Changes a subject and returns it as it is then.
     ///
     /// # Errors
-    /// Concurrent change, where the subject has another version by now; already exists (metadata `field`: `login`, or
+    /// Concurrent change, where the subject has another version by now, or a secret another stage; already exists (metadata `field`: `login`, or
     /// `lookup_key` where a token or API key is taken); unavailable; outcome unknown.
     pub async fn change_subject(&self, change: SubjectChange, record: Record) -> Result<Subject> {
         self.run(ChangeSubject { change, record }).await
@@ -240,10 +240,7 @@ impl Command for ChangeSubject {
         }
 
         for change in secrets {
-            let (SecretChange::Replace(Secret { slot, .. })
-            | SecretChange::Succeed { secret: Secret { slot, .. }, .. }
-            | SecretChange::Revoke(slot)) = change;
-            if *slot == Slot::Password {
+            if *change.slot() == Slot::Password && change.is_in_force() {
                 forgive(transaction, subject_uid).await?;
             }
             match change {
@@ -255,6 +252,8 @@ impl Command for ChangeSubject {
                     succeed(transaction, subject_uid, secret, *kept, *time).await?;
                 }
                 SecretChange::Revoke(slot) => revoke(transaction, subject_uid, slot, *time).await?,
+                SecretChange::Add(secret) => insert(transaction, subject_uid, secret).await?,
+                SecretChange::Move(slot, moved) => step(transaction, subject_uid, slot, moved, *time).await?,
             }
         }
         if self.change.forgives {

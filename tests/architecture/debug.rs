@@ -331,7 +331,12 @@ fn keys_and_cleartext_say_nothing_of_themselves() {
         read_only: false,
         must_change: false,
         create_time: Timestamp::from_micros(0),
+        stage_time: Timestamp::from_micros(0),
         expire_time: None,
+        own_expire_time: None,
+        lookup_key: None,
+        last_used_time: None,
+        use_count: 0,
     });
     let (id, wrapping_key_id) = (uid.clone(), "w".to_owned());
     silent(&WrappedKey { id, tenant_uid: uid, wrapping_key_id, ciphertext: vec![0xab; 32] });

@@ -210,6 +210,7 @@ pub(crate) fn subject(tenant: &Tenant, kind: SubjectKind, id_text: &str) -> Subj
 pub(crate) fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
     Secret {
         subject_uid: subject.uid.clone(),
+        lookup_key: slot.lookup_key(),
         slot,
         version,
         stage: Stage::Current,
@@ -220,7 +221,11 @@ pub(crate) fn secret(subject: &Subject, slot: Slot, version: i64) -> Secret {
         read_only: false,
         must_change: false,
         create_time: NOW,
+        stage_time: NOW,
         expire_time: Some(LATER),
+        own_expire_time: None,
+        last_used_time: None,
+        use_count: 0,
     }
 }
 

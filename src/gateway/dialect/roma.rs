@@ -351,7 +351,13 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         | R::TenantDisabled
         | R::TokenIssuerNotSet
         | R::TookTooLong
-        | R::Indispensable => system_error(),
+        | R::Indispensable
+        | R::TwoSecretsLive
+        | R::NoPendingSecret
+        | R::NoPreviousSecret
+        | R::PreviousSecretLive
+        | R::LastSecret
+        | R::SecretVersionNotFound => system_error(),
     }
 }
 

@@ -26,6 +26,8 @@ pub(in crate::store) struct Model {
     pub last_used_time: Option<i64>,
     pub use_count: i64,
     pub scheme: Option<String>,
+    pub own_expire_time: Option<i64>,
+    pub notice_time: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

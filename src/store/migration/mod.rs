@@ -12,6 +12,7 @@ mod m20261122_000007_stop;
 mod m20261122_000008_lifecycle;
 mod m20261122_000011_audit_target;
 mod m20261122_000012_token;
+mod m20261127_000013_rotation;
 
 use std::collections::HashSet;
 
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000008_lifecycle::Migration),
             Box::new(m20261122_000011_audit_target::Migration),
             Box::new(m20261122_000012_token::Migration),
+            Box::new(m20261127_000013_rotation::Migration),
         ]
     }
 }

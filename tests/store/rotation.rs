@@ -1,0 +1,193 @@
+//! Versions of secrets on their way through the stages.
+
+use std::time::Duration;
+
+use rekey::{
+    domain::{
+        Material, Reason, Secret, Slot, Stage, Subject, SubjectKind, SubjectRef, Tenant, Timestamp,
+        rotation::{Act, AtLimit, Beginning, Move, Step, Version, plan},
+    },
+    store::{SecretChange, Store, SubjectChange},
+};
+
+use crate::fixture::{Database, LATER, NOW, new_uid, record, reset, secret, subject, why};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A device with a password that ends at no time.
+async fn device(database: &Database, tenant: &Tenant) -> Subject {
+    let device = subject(tenant, SubjectKind::Device, "d1");
+    let password = sealed(&device, 1);
+    database.store.insert_subject(device.clone(), vec![password], record(&tenant.uid)).await.unwrap();
+    device
+}
+
+fn sealed(device: &Subject, version: i64) -> Secret {
+    let material = Material::Sealed;
+    Secret { material, expire_time: None, ..secret(device, Slot::Password, version) }
+}
+
+async fn live(store: &Store, device: &Subject) -> (Subject, Vec<Secret>) {
+    let reference = SubjectRef::Id(device.id.clone());
+    store.subject_with_secrets(&device.tenant_uid, SubjectKind::Device, &reference).await.unwrap().unwrap()
+}
+
+/// The change that an act comes to, on what is there.
+fn change(found: &(Subject, Vec<Secret>), act: Act, now: Timestamp) -> SubjectChange {
+    let (device, secrets) = found;
+    let versions: Vec<Version> = secrets.iter().map(Version::from).collect();
+    let steps = plan(&versions, act, now).unwrap().into_iter().map(|step| match step {
+        Step::Move(moved) => SecretChange::Move(Slot::Password, moved),
+        Step::Add(stage) => SecretChange::Add(Secret { stage, ..sealed(device, device.version + 1) }),
+    });
+    SubjectChange { secrets: steps.collect(), time: now, ..reset(device, device.version) }
+}
+
+async fn act(database: &Database, device: &Subject, act: Act, now: Timestamp) {
+    let change = change(&live(&database.store, device).await, act, now);
+    database.store.change_subject(change, record(&device.tenant_uid)).await.unwrap();
+}
+
+async fn stages(database: &Database, device: &Subject) -> Vec<(i64, Stage)> {
+    let (_, secrets) = live(&database.store, device).await;
+    secrets.into_iter().map(|secret| (secret.version, secret.stage)).collect()
+}
+
+fn overlap(overlap: Duration) -> Act {
+    Act::Reset { beginning: Beginning::Current { overlap }, at_limit: AtLimit::Refuse }
+}
+
+pub(crate) async fn versions_move_from_stage_to_stage_and_are_wiped_at_the_end(database: Database) {
+    use Stage::{Current, Pending, Previous};
+    let tenant = database.tenant("acme").await;
+    let device = device(&database, &tenant).await;
+    database.raw.run("UPDATE secret SET notice_time = 1, last_used_time = 7, use_count = 3").await;
+
+    act(&database, &device, overlap(DAY), LATER).await;
+    assert_eq!(stages(&database, &device).await, [(2, Current), (1, Previous)]);
+    let (found, secrets) = live(&database.store, &device).await;
+    let old = &secrets[1];
+    assert_eq!((found.version, found.update_time), (2, LATER));
+    assert_eq!((old.stage_time, old.expire_time, old.own_expire_time), (LATER, Some(LATER.plus(DAY)), None));
+    assert_eq!((old.create_time, old.last_used_time, old.use_count), (NOW, Some(Timestamp::from_micros(7)), 3));
+    assert_eq!(old.payload, sealed(&device, 1).payload, "it is still accepted");
+    assert_eq!(database.raw.number("SELECT count(*) FROM secret WHERE notice_time IS NOT NULL").await, 0);
+
+    act(&database, &device, Act::Swap, LATER).await;
+    assert_eq!(stages(&database, &device).await, [(2, Previous), (1, Current)]);
+    act(&database, &device, Act::RollBack, LATER).await;
+    assert_eq!(stages(&database, &device).await, [(2, Current)]);
+    let pending = Act::Reset { beginning: Beginning::Pending, at_limit: AtLimit::Refuse };
+    act(&database, &device, pending, LATER).await;
+    assert_eq!(stages(&database, &device).await, [(5, Pending), (2, Current)]);
+    act(&database, &device, Act::Promote { overlap: DAY }, LATER).await;
+    assert_eq!(stages(&database, &device).await, [(5, Current), (2, Previous)]);
+    act(&database, &device, Act::Revoke { version: 2, allow_last: false }, LATER).await;
+    assert_eq!(stages(&database, &device).await, [(5, Current)]);
+
+    // What is void is kept as a row, and nothing of it.
+    let wiped = "SELECT count(*) FROM secret WHERE stage = 'revoked' AND length(payload) = 0";
+    assert_eq!(database.raw.number(wiped).await, 2);
+    assert_eq!(database.raw.number("SELECT count(*) FROM secret WHERE length(payload) = 0").await, 2);
+}
+
+pub(crate) async fn a_step_from_where_a_version_is_not_undoes_the_whole_change(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let device = device(&database, &tenant).await;
+    let (to, expire_time, own_expire_time) = (Stage::Current, None, None);
+    for (version, from, slot) in [
+        (1, Stage::Previous, Slot::Password),
+        (1, Stage::Pending, Slot::Password),
+        (2, Stage::Current, Slot::Password),
+        (1, Stage::Current, Slot::Settings),
+    ] {
+        let astray = Move { version, from, to, expire_time, own_expire_time };
+        // After another, so that there is something to undo.
+        let added = Secret { stage: Stage::Pending, ..sealed(&device, 9) };
+        let secrets = vec![SecretChange::Add(added), SecretChange::Move(slot, astray)];
+        let (change, note) = (SubjectChange { secrets, ..reset(&device, 1) }, record(&tenant.uid));
+        let error = database.store.change_subject(change, note.clone()).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::ConcurrentChange, "{from:?}");
+        assert_eq!(database.raw.records(&note.uid).await, 0);
+        assert_eq!(stages(&database, &device).await, [(1, Stage::Current)]);
+    }
+}
+
+pub(crate) async fn of_fifty_rotations_at_once_one_is_done(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let device = device(&database, &tenant).await;
+    let other = Store::connect(&database.options).await.unwrap();
+    let found = live(&database.store, &device).await;
+    let changes: Vec<_> = (0..50)
+        .map(|number| {
+            let store = if number % 2 == 0 { database.store.clone() } else { other.clone() };
+            let (change, note) = (change(&found, overlap(DAY), LATER), record(&tenant.uid));
+            tokio::spawn(async move { store.change_subject(change, note).await })
+        })
+        .collect();
+    let mut winners = 0;
+    for change in changes {
+        match change.await.unwrap() {
+            Ok(_) => winners += 1,
+            Err(error) => assert_eq!(error.reason(), Reason::ConcurrentChange, "{error:?}"),
+        }
+    }
+    assert_eq!(winners, 1);
+    assert_eq!(stages(&database, &device).await, [(2, Stage::Current), (1, Stage::Previous)]);
+}
+
+pub(crate) async fn a_version_has_a_look_up_key_of_its_own_or_none(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let caller = subject(&tenant, SubjectKind::Caller, "c1");
+    let slot = Slot::ApiToken("t1".to_owned());
+    let first = secret(&caller, slot.clone(), 1);
+    database.store.insert_subject(caller.clone(), vec![first], record(&tenant.uid)).await.unwrap();
+    let previous = Move {
+        version: 1,
+        from: Stage::Current,
+        to: Stage::Previous,
+        expire_time: Some(LATER),
+        own_expire_time: Some(LATER),
+    };
+    let next = Secret { lookup_key: Some("token/t2".to_owned()), ..secret(&caller, slot.clone(), 2) };
+    let secrets = vec![SecretChange::Move(slot.clone(), previous), SecretChange::Add(next)];
+    let change = SubjectChange { secrets, ..reset(&caller, 1) };
+    database.store.change_subject(change, record(&tenant.uid)).await.unwrap();
+    for (key, version, stage) in [("token/t1", 1, Stage::Previous), ("token/t2", 2, Stage::Current)] {
+        let found = database.store.credential(key).await.unwrap().unwrap().secret;
+        assert_eq!((found.slot, found.version, found.stage), (slot.clone(), version, stage));
+    }
+
+    let stolen = Secret { lookup_key: Some("token/t2".to_owned()), ..secret(&caller, slot.clone(), 3) };
+    let change = SubjectChange { secrets: vec![SecretChange::Add(stolen)], ..reset(&caller, 2) };
+    let error = database.store.change_subject(change, record(&tenant.uid)).await.unwrap_err();
+    assert_eq!(why(&error), (Reason::AlreadyExists, Some("lookup_key")));
+    for version in [3, 4] {
+        let bare = Secret { lookup_key: None, stage: Stage::Pending, ..secret(&caller, slot.clone(), version) };
+        let change = SubjectChange { secrets: vec![SecretChange::Add(bare)], ..reset(&caller, version - 1) };
+        database.store.change_subject(change, record(&tenant.uid)).await.unwrap();
+    }
+}
+
+pub(crate) async fn what_an_older_program_wrote_rotates(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let device = subject(&tenant, SubjectKind::Device, "d1");
+    database.store.insert_subject(device.clone(), Vec::new(), record(&tenant.uid)).await.unwrap();
+    let columns = "subject_uid, slot, version, stage, material, payload, key_id, read_only, must_change, create_time, \
+                   stage_time, use_count";
+    let payload = if database.is_sqlite() { "x'01'" } else { "'\\x01'" };
+    database
+        .raw
+        .run(&format!(
+            "INSERT INTO secret ({columns}) VALUES ('{}', 'password', 1, 'current', 'sealed', {payload}, '{}', FALSE, FALSE, 5, 5, 0)",
+            device.uid,
+            new_uid()
+        ))
+        .await;
+    act(&database, &device, overlap(DAY), LATER).await;
+    assert_eq!(stages(&database, &device).await, [(2, Stage::Current), (1, Stage::Previous)]);
+
+    // And it revokes what it finds in the slot, whatever stage that is in.
+    database.store.change_subject(reset(&device, 2), record(&tenant.uid)).await.unwrap();
+    assert_eq!(stages(&database, &device).await, [(3, Stage::Current)]);
+}
