@@ -20,7 +20,7 @@ use crate::{
     crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
-    metrics::{Calls, Census, Endpoint, Guessing, Kind, Text},
+    metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
     ops::{LimitOptions, Ops},
     store::{Store, StoreOptions},
 };
@@ -171,8 +171,10 @@ impl Service {
         let census = Census::default();
         let metrics = match options.metrics {
             Some(listen) => {
-                let (census, guessing) = (census.clone(), ops.guessing().clone());
-                let endpoint = Endpoint::start(listen, move || page(&calls, &hasher, &guessing, &census)).await;
+                let (census, guessing, uses) = (census.clone(), ops.guessing().clone(), ops.uses().clone());
+                let clock = Arc::clone(&environment.clock);
+                let page = move || page(&calls, &hasher, &guessing, &census, (&uses, clock.now()));
+                let endpoint = Endpoint::start(listen, page).await;
                 Some(endpoint.map_err(|cause| StartError::Listen { address: listen, cause })?)
             }
             None => None,
@@ -266,7 +268,13 @@ async fn build(
 }
 
 /// Everything that is measured.
-fn page(calls: &Calls, hasher: &Hasher, guessing: &Guessing, census: &Census) -> String {
+fn page(
+    calls: &Calls,
+    hasher: &Hasher,
+    guessing: &Guessing,
+    census: &Census,
+    (uses, now): (&Uses, Timestamp),
+) -> String {
     let load = hasher.load();
     let mut text = Text::default();
     text.single("rekey_hashing_threads", Kind::Gauge, "Threads that hash.", load.threads);
@@ -283,6 +291,7 @@ fn page(calls: &Calls, hasher: &Hasher, guessing: &Guessing, census: &Census) ->
     calls.write(&mut text);
     guessing.write(&mut text);
     census.write(&mut text);
+    uses.write(&mut text, now.micros());
     text.finish()
 }
 

@@ -8,6 +8,7 @@ mod census;
 mod endpoint;
 mod guessing;
 mod text;
+mod usage;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use self::{
     endpoint::Endpoint,
     guessing::{Guessing, Refusal},
     text::{Kind, Text},
+    usage::{UseOf, Uses},
 };
 
 /// The upper bounds of a histogram's buckets, in microseconds: from a fraction of one hash to the longest a call may take.

@@ -27,6 +27,8 @@ mod rotation;
 mod sqlite_file;
 #[path = "store/together.rs"]
 mod together;
+#[path = "store/usage.rs"]
+mod usage;
 
 /// Runs each case on SQLite and on PostgreSQL, with a database of its own.
 macro_rules! on_both_engines {
@@ -101,4 +103,7 @@ on_both_engines! {
     together::subjects_asked_for_together_come_with_their_own_secrets,
     together::records_of_any_number_are_written_whole,
     together::changes_of_who_may_call_are_counted_and_bookkeeping_is_not,
+    usage::uses_add_up_whoever_writes_them_and_change_nothing_else,
+    usage::of_many_writers_at_once_each_counts,
+    usage::a_batch_of_uses_finds_each_secret_by_its_key,
 }

@@ -15,6 +15,7 @@ use crate::{
         Error, Password, Reach, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
         tenant::JwtIssuer,
     },
+    metrics::UseOf,
     store::FoundCredential,
 };
 
@@ -189,15 +190,17 @@ impl Ops {
         if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
             return Err(expired().expired_at(end));
         }
-        if !secret.is_live(self.now()) || tenant.state != SubjectState::Active || subject.kind != SubjectKind::Caller {
+        let now = self.now();
+        if !secret.is_live(now) || tenant.state != SubjectState::Active || subject.kind != SubjectKind::Caller {
             return Err(invalid());
         }
         Finding::State(subject.state).obey()?;
-        let name = match secret.slot {
-            Slot::ApiToken(id) => id,
-            Slot::SigningKey(api_key) => api_key,
+        let (used, name) = match &secret.slot {
+            Slot::ApiToken(id) => (UseOf::ApiToken, id.clone()),
+            Slot::SigningKey(api_key) => (UseOf::SigningKey, api_key.clone()),
             Slot::Password | Slot::Settings => return Err(invalid()),
         };
+        self.usage.note(used, &secret, now);
         let proof = Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only, is_stale: false };
         Ok(Caller::from_subject(&subject, &tenant, proof))
     }

@@ -5,15 +5,16 @@ use super::{
     lifecycle::{Kept, Named},
     not_found,
     repeat::named,
-    secret::Source,
+    secret::{Source, in_force},
 };
 use crate::{
     audit::{Outcome as Ending, Target},
     crypto::same_password,
     domain::{
-        Error, Labels, Password, Permission, Reason, ResourceId, Result, Subject, SubjectKind, SubjectRef,
+        Error, Labels, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
         SubjectState, TenantRef, lockout::Outcome,
     },
+    metrics::UseOf,
     store::SecretChange,
 };
 
@@ -234,8 +235,14 @@ impl Ops {
             Some(_) | None => Outcome::Wrong,
         };
         self.settle(call, KIND, asked, attempt, outcome).await?;
-        let active = found.map(|(subject, _)| subject).filter(|subject| subject.state == SubjectState::Active);
-        let verified = active.filter(|_| same).map(|subject| subject.id);
+        let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
+        let verified = active.filter(|_| same).map(|(subject, secrets)| {
+            let now = self.now();
+            if let Some(password) = in_force(&secrets, &Slot::Password, now) {
+                self.usage.note(UseOf::Device, password, now);
+            }
+            subject.id
+        });
         self.record_check(call, KIND, &request.device, verified.is_some(), detail).await;
         Ok(verified)
     }

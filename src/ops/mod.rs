@@ -29,6 +29,7 @@ mod secret;
 mod soft_lock;
 pub mod tenant;
 pub mod token;
+mod usage;
 pub mod user;
 
 use std::{
@@ -48,6 +49,7 @@ use self::{
     known::Known,
     limit::Limits,
     repeat::{Effect, Replies},
+    usage::Usage,
 };
 use crate::{
     access::Grant,
@@ -58,7 +60,7 @@ use crate::{
         Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
     },
-    metrics::Guessing,
+    metrics::{Guessing, Uses},
     store::Store,
 };
 
@@ -90,6 +92,7 @@ pub struct Ops {
     blocklist: Option<Arc<Blocklist>>,
     estimates: Arc<Semaphore>,
     guessing: Guessing,
+    usage: Usage,
 }
 
 impl fmt::Debug for Ops {
@@ -165,6 +168,7 @@ impl Ops {
         let limits = Arc::new(Limits::new(limits, &clock));
         let replies = Replies::start(store.clone(), Arc::clone(&clock));
         let estimates = Arc::new(Semaphore::new(hasher.threads()));
+        let usage = Usage::start(store.clone());
         Self {
             store,
             keyring,
@@ -182,6 +186,7 @@ impl Ops {
             blocklist: None,
             estimates,
             guessing: Guessing::default(),
+            usage,
         }
     }
 
@@ -191,9 +196,16 @@ impl Ops {
         &self.guessing
     }
 
+    /// What is counted of uses of secrets.
+    #[must_use]
+    pub fn uses(&self) -> &Uses {
+        self.usage.uses()
+    }
+
     /// Gives back what attempts keep reserved, and writes what is still to be recorded.
     pub async fn close(&self) {
         self.attempts.flush().await;
+        self.usage.close().await;
         self.journal.flush().await;
     }
 

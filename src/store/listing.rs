@@ -127,7 +127,7 @@ impl Store {
         self.explain(listing.page().build(self.reader.get_database_backend())).await
     }
 
-    async fn explain(&self, mut statement: Statement) -> Result<String> {
+    pub(super) async fn explain(&self, mut statement: Statement) -> Result<String> {
         let sqlite = statement.db_backend == DbBackend::Sqlite;
         let (explain, column) = if sqlite { ("EXPLAIN QUERY PLAN", 3) } else { ("EXPLAIN", 0) };
         statement.sql = format!("{explain} {}", statement.sql);

@@ -24,6 +24,7 @@ mod subject;
 mod tenant;
 mod token;
 mod transaction;
+mod usage;
 
 use std::{
     fmt,
@@ -181,6 +182,21 @@ pub struct FoundCredential {
     pub subject: Subject,
     /// The caller's tenant.
     pub tenant: Tenant,
+}
+
+/// How often one version of a secret was right, and when the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretUse {
+    /// Whose.
+    pub subject_uid: Uid,
+    /// Which.
+    pub slot: Slot,
+    /// Which version of it.
+    pub version: i64,
+    /// The last time.
+    pub last_time: Timestamp,
+    /// How often.
+    pub count: u64,
 }
 
 /// An answer that was given, to be given again where its request comes again.

@@ -29,4 +29,5 @@ mod robustness;
 mod tenant_lifecycle;
 mod tenants;
 mod tokens;
+mod usage;
 mod users;

@@ -38,6 +38,7 @@ async fn calls_and_hashes_are_counted_and_nobody_is_named() {
         r#"rekey_hashing_jobs_total{outcome="refused"} 0"#,
         "rekey_hashing_wait_seconds_count 4",
         "rekey_hashing_service_seconds_count 4",
+        r#"rekey_secret_uses_total{kind="user"} 3"#,
     ] {
         assert!(page.lines().any(|have| have == line), "{line} is not in\n{page}");
     }
@@ -48,7 +49,7 @@ async fn calls_and_hashes_are_counted_and_nobody_is_named() {
         let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let name = label.split_once('=').unwrap().0;
-            assert!(["method", "code", "le", "outcome", "lane", "cause", "scheme"].contains(&name), "{line}");
+            assert!(["method", "code", "le", "outcome", "lane", "cause", "scheme", "kind"].contains(&name), "{line}");
         }
     }
 }

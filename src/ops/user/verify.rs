@@ -8,6 +8,7 @@ use crate::{
         Password, Reason, Result, Secret, Slot, Subject, SubjectKind, SubjectRef, SubjectState, Tenant,
         lockout::Outcome as AttemptOutcome,
     },
+    metrics::UseOf,
     ops::{
         Call, Ops,
         secret::{in_force, in_stage, place},
@@ -51,7 +52,11 @@ impl Ops {
         let verified = match (verdict, active) {
             (Verdict::Match { outdated }, Some((subject, secrets))) => {
                 let must_change = self.must_change(call, tenant, &subject, &secrets, &request.password);
-                let version = in_force(&secrets, &Slot::Password, self.now()).map(|secret| secret.version);
+                let now = self.now();
+                let version = in_force(&secrets, &Slot::Password, now).map(|secret| {
+                    self.usage.note(UseOf::User, secret, now);
+                    secret.version
+                });
                 if outdated {
                     self.rehash(call, tenant, subject.clone(), secrets, request.password);
                 }
