@@ -28,6 +28,7 @@ pub mod gateway;
 pub mod listen;
 pub mod metrics;
 pub mod ops;
+pub mod planted;
 pub mod proto;
 pub mod store;
 pub mod telemetry;

@@ -8,10 +8,17 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _},
 };
 
-use super::{Store, entity::audit, error::Failure, transaction::Command};
+use super::{
+    Store,
+    apart::{Part, set_aside},
+    entity::audit,
+    error::Failure,
+    transaction::Command,
+};
 use crate::{
     audit::{Filter, Kept, Outcome, Page, Record, Target},
     domain::{Reason, Result, Timestamp, Uid},
+    planted::{Bug, is_planted},
 };
 
 /// How many records one page looks at, however few of them fit.
@@ -125,6 +132,15 @@ fn read(row: audit::Model) -> Kept {
 
 /// Adds a record.
 pub(super) async fn append(transaction: &DatabaseTransaction, record: &Record) -> Result<(), Failure> {
+    if is_planted(Bug::RecordApart) {
+        set_aside(Part::Record(Box::new(record.clone())));
+        return Ok(());
+    }
+    insert(transaction, record).await
+}
+
+/// The same, whatever is planted.
+pub(super) async fn insert(transaction: &DatabaseTransaction, record: &Record) -> Result<(), Failure> {
     audit::Entity::insert(row(record)).exec_without_returning(transaction).await?;
     Ok(())
 }

@@ -7,22 +7,28 @@ use sea_orm::{
     sqlx::{
         self, ConnectOptions as _, Connection as _,
         pool::PoolOptions,
-        postgres::PgConnectOptions,
+        postgres::{PgConnectOptions, PgConnection},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
 
 use super::{
     Store, StoreOptions,
+    doubt::Doubt,
     error::{Failure, unavailable},
     transaction::Command,
 };
-use crate::domain::{Error, Reason, Result};
+use crate::{
+    domain::{Error, Reason, Result},
+    planted::{Bug, is_planted},
+};
 
 /// How long a request waits for a connection; a good deal less than clients wait for an answer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long SQLite waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take to show that it is alive.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that were idle for longer are tried before they are used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 
@@ -41,12 +47,15 @@ impl Store {
         }
     }
 
-    /// Whether the database answers, and can be written to.
+    /// Whether the database answers, and can be written to: tried where it failed of late.
     ///
     /// # Errors
-    /// Unavailable.
+    /// Unavailable; outcome unknown, where it does not answer within three seconds.
     pub async fn check(&self) -> Result<()> {
-        self.run(Check).await
+        if is_planted(Bug::AlwaysReady) {
+            return Ok(());
+        }
+        self.run(Check { writes: self.doubt.lasts() }).await
     }
 
     /// Closes every connection.
@@ -59,12 +68,15 @@ impl Store {
     }
 }
 
-/// Beginning is most of it: SQLite refuses where the file or the file system is read-only.
-struct Check;
+/// Beginning is most of it: SQLite refuses where the file is read-only. A disk that is full it only meets when it writes.
+struct Check {
+    writes: bool,
+}
 
 impl Command for Check {
     const NAME: &'static str = "check";
     const BOOKKEEPING: bool = true;
+    const TIMEOUT: Duration = Duration::from_secs(3);
     type Output = ();
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
@@ -74,6 +86,12 @@ impl Command for Check {
             if !row.map(|row| row.try_get::<bool>("", "writable")).transpose()?.unwrap_or_default() {
                 return Err(unavailable("the server is read-only".to_owned()).into());
             }
+        } else if self.writes {
+            // A number in the file's header that nobody uses: to set it as it is writes one page.
+            let question = Statement::from_string(DbBackend::Sqlite, "PRAGMA user_version");
+            let row = transaction.query_one_raw(question).await?;
+            let version: i32 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+            transaction.execute_unprepared(&format!("PRAGMA user_version = {version}")).await?;
         }
         Ok(())
     }
@@ -91,11 +109,12 @@ async fn sqlite(path: &str, max_connections: u32) -> Result<Store> {
         .foreign_keys(true)
         .pragma("secure_delete", "ON")
         .disable_statement_logging();
-    let writing = file.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    let durable = if is_planted(Bug::SynchronousOff) { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
+    let writing = file.clone().journal_mode(SqliteJournalMode::Wal).synchronous(durable);
     let writer = open_sqlite(writing, 1).await?;
     // Made after the writer, which is what turns the file to WAL.
     let reader = open_sqlite(file.read_only(true), max_connections).await?;
-    Ok(Store::new(writer, reader))
+    Ok(Store::new(writer, reader, Doubt::default()))
 }
 
 async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result<DatabaseConnection> {
@@ -138,11 +157,24 @@ async fn postgres(options: &StoreOptions) -> Result<Store> {
 
     // The driver traces the URL it is given; so it gets none of ours, which may hold a password.
     let mut pool = pool("postgres://localhost", options.max_connections);
-    pool.test_before_acquire_if_idle_for(TRUSTED_IDLE)
+    // While the database is in doubt, so is every connection; else those that nobody has used for a while.
+    let doubt = Doubt::default();
+    let (before, after) = (doubt.clone(), doubt.clone());
+    pool.test_before_acquire(false)
         .map_sqlx_postgres_opts(move |_| server.clone())
-        .map_sqlx_postgres_pool_opts(quiet);
+        .map_sqlx_postgres_before_acquire(move |connection, about| {
+            let trusted = about.idle_for < TRUSTED_IDLE && !before.lasts();
+            Box::pin(async move { if trusted { Ok(true) } else { answers(connection).await } })
+        })
+        .map_sqlx_postgres_pool_opts(move |options| {
+            let after = after.clone();
+            quiet(options).after_release(move |connection, _| {
+                let trusted = !after.lasts();
+                Box::pin(async move { if trusted { Ok(true) } else { answers(connection).await } })
+            })
+        });
     let pool = Database::connect(pool).await.map_err(unopened_because)?;
-    Ok(Store::new(pool.clone(), pool))
+    Ok(Store::new(pool.clone(), pool, doubt))
 }
 
 /// Under load the driver would warn of every longer wait: a line for each call, when there is least time for it. Who waits
@@ -151,11 +183,20 @@ fn quiet<D: sqlx::Database>(options: PoolOptions<D>) -> PoolOptions<D> {
     options.acquire_slow_threshold(ACQUIRE_TIMEOUT)
 }
 
+/// Whether a connection still has somebody at its other end. The driver waits for as long as the kernel goes on sending,
+/// a quarter of an hour; so long the pool would have one connection less.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
 fn pool(url: &str, max_connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(max_connections.max(1))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(if is_planted(Bug::EndlessPatience) { Duration::from_hours(1) } else { ACQUIRE_TIMEOUT })
         .sqlx_logging(false)
         .record_stmt_in_spans(false);
     options

@@ -10,7 +10,10 @@ use sea_orm::{
     sqlx::{self, error::DatabaseError, postgres::PgDatabaseError},
 };
 
-use crate::domain::{Error, Reason};
+use crate::{
+    domain::{Error, Reason},
+    planted::{Bug, is_planted},
+};
 
 /// When to try again where the database is away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,8 +31,16 @@ impl Failure {
     /// A commit that failed. Only where the server itself says that it gave the transaction up is it known to be
     /// undone; otherwise it may well be done.
     pub(super) fn of_commit(error: DbErr) -> Self {
-        let given_up = database_error(&error).is_some_and(is_transient);
+        let given_up = database_error(&error).is_some_and(is_transient) || is_planted(Bug::CommitErrorRefused);
         if given_up { Self::Database(error) } else { Self::Known(outcome_unknown(error.to_string())) }
+    }
+
+    /// Whether it is the database that could not do it, rather than what was asked for.
+    pub(super) fn is_of_the_database(&self) -> bool {
+        match self {
+            Self::Database(_) => true,
+            Self::Known(error) => matches!(error.reason(), Reason::StoreUnavailable | Reason::OutcomeUnknown),
+        }
     }
 
     /// Whether the same transaction may do better a moment later.
@@ -79,6 +90,11 @@ impl From<DbErr> for Error {
 /// Whether it was done cannot be told; the request id tells later.
 pub(super) fn outcome_unknown(cause: String) -> Error {
     Error::new(Reason::OutcomeUnknown, "it is not known whether this was done").caused_by(cause)
+}
+
+/// The server did not answer within the bound; it may have done it or do it yet.
+pub(super) fn no_answer() -> Failure {
+    outcome_unknown("the database did not answer in time".to_owned()).into()
 }
 
 /// What was decided on is no longer so.

@@ -7,10 +7,12 @@
 //! To add a table: an entity, and a migration in a file of its own. To add a command: a struct in its noun's file with
 //! an `impl Command`. No cleartext comes here, and no value leaves in a log or an error.
 
+mod apart;
 mod audit;
 mod connect;
 mod credential;
 mod data_key;
+mod doubt;
 mod entity;
 mod error;
 mod failure;
@@ -42,6 +44,7 @@ use crate::{
     domain::{Attributes, Secret, Slot, Stage, Subject, SubjectState, Tenant, Timestamp, Uid, rotation::Move},
 };
 
+use doubt::Doubt;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
@@ -235,11 +238,12 @@ pub struct Store {
     /// What is kept together with the next change, and when.
     reply: Option<Arc<(Reply, Timestamp)>>,
     changes: Arc<AtomicU64>,
+    doubt: Doubt,
 }
 
 impl Store {
-    fn new(writer: DatabaseConnection, reader: DatabaseConnection) -> Self {
-        Self { writer, reader, reply: None, changes: Arc::default() }
+    fn new(writer: DatabaseConnection, reader: DatabaseConnection, doubt: Doubt) -> Self {
+        Self { writer, reader, reply: None, changes: Arc::default(), doubt }
     }
 
     /// Grows with every command of this process that may have changed who may call and what for, before its caller hears

@@ -1,5 +1,7 @@
 //! Subjects: found within their tenant, added, and changed together with their secrets.
 
+use std::time::Duration;
+
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, JoinType,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select,
@@ -8,9 +10,10 @@ use sea_orm::{
 
 use super::{
     SecretChange, Store, SubjectChange,
+    apart::{Part, set_aside},
     audit::append,
     entity::{secret, subject},
-    error::{Failure, concurrent_change, unreadable},
+    error::{Failure, concurrent_change, unavailable, unreadable},
     failure::forgive,
     lifecycle::{insert_labels, leave_administrator, replace_labels},
     secret::{insert, read as read_secret, revoke, step, succeed},
@@ -22,7 +25,11 @@ use crate::{
         Attributes, Error, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind, SubjectRef, SubjectState,
         Timestamp, Uid,
     },
+    planted::{Bug, is_planted},
 };
+
+/// How long reading subjects may take: the server ends the statement sooner.
+const READ_TIMEOUT: Duration = Duration::from_secs(9);
 
 impl Store {
     /// A subject of a tenant.
@@ -87,8 +94,11 @@ impl Store {
             .join(JoinType::LeftJoin, live)
             .select_also(secret::Entity)
             .order_by_desc(secret::Column::Version)
-            .all(&self.reader)
-            .await?;
+            .all(&self.reader);
+        // Whoever waits for it may have gone; what gathers the questions of all has not, and would wait with it.
+        let rows = tokio::time::timeout(READ_TIMEOUT, rows)
+            .await
+            .map_err(|_elapsed| unavailable("subjects were not read in time".to_owned()))??;
 
         let mut found = Vec::<(Subject, Vec<Secret>)>::new();
         for (row, secret) in rows {
@@ -250,6 +260,9 @@ impl Command for ChangeSubject {
                 }
                 SecretChange::Succeed { secret, kept } => {
                     succeed(transaction, subject_uid, secret, *kept, *time).await?;
+                }
+                SecretChange::Revoke(slot) if is_planted(Bug::SettingsApart) => {
+                    set_aside(Part::Wiping(subject_uid.clone(), slot.clone(), *time));
                 }
                 SecretChange::Revoke(slot) => revoke(transaction, subject_uid, slot, *time).await?,
                 SecretChange::Add(secret) => insert(transaction, subject_uid, secret).await?,

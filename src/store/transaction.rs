@@ -5,6 +5,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,13 +17,21 @@ use tracing::Instrument as _;
 
 use super::{
     Reply, Store,
-    error::{Failure, outcome_unknown},
+    apart::{self, Part, set_aside},
+    doubt::Doubt,
+    error::{Failure, no_answer, outcome_unknown},
     reply,
 };
-use crate::domain::{Error, Result, Timestamp};
+use crate::{
+    domain::{Error, Result, Timestamp},
+    planted::{Bug, is_planted},
+};
 
 /// How often a transaction is tried.
 const ATTEMPTS: u32 = 5;
+/// How long one may take: the server ends each of its statements sooner. Past it nobody answers any more, and the
+/// connection is given up.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A change of the database as data: what it needs is its own, so it can be tried again.
 pub(super) trait Command: Send + Sync + 'static {
@@ -31,6 +40,8 @@ pub(super) trait Command: Send + Sync + 'static {
     /// Whether it leaves alone all that says who may call and what for. What others remember of that is void after any
     /// other command, so nothing has to be done about it where a command is added.
     const BOOKKEEPING: bool = false;
+    /// How long it may take.
+    const TIMEOUT: Duration = TIMEOUT;
     /// What it answers.
     type Output: Send + 'static;
 
@@ -42,10 +53,11 @@ impl Store {
     /// Runs a command to its end, also when the caller no longer waits.
     pub(super) async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
         let (writer, reply, changes) = (self.writer.clone(), self.reply.clone(), Arc::clone(&self.changes));
+        let doubt = self.doubt.clone();
         in_own_task(C::NAME, async move {
             let mut attempt = 1;
             loop {
-                match try_once(&writer, &command, reply.as_deref()).await {
+                match within(C::TIMEOUT, &doubt, try_once(&writer, &command, reply.as_deref())).await {
                     Err(failure) if failure.is_transient() && attempt < ATTEMPTS => {
                         tracing::debug!(attempt, "the database asks to try again");
                         tokio::time::sleep(backoff(attempt)).await;
@@ -53,6 +65,9 @@ impl Store {
                     }
                     outcome => {
                         tracing::debug!(attempt, committed = outcome.is_ok(), "ended");
+                        if outcome.as_ref().is_err_and(Failure::is_of_the_database) {
+                            doubt.arise();
+                        }
                         // A failed one may have been done all the same.
                         if !C::BOOKKEEPING {
                             changes.fetch_add(1, Ordering::SeqCst);
@@ -79,6 +94,23 @@ async fn in_own_task<T: Send + 'static>(
     }
 }
 
+/// What comes within the bound, or else that nothing came.
+async fn within<T>(
+    bound: Duration,
+    doubt: &Doubt,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    match tokio::time::timeout(bound, &mut work).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => {
+            // Before its connection goes back, so that it is looked at there.
+            doubt.arise();
+            Err(no_answer())
+        }
+    }
+}
+
 /// Begins a transaction that will write.
 async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, Failure> {
     let options = TransactionOptions {
@@ -95,15 +127,36 @@ async fn try_once<C: Command>(
 ) -> Result<C::Output, Failure> {
     let transaction = begin(writer).await?;
     let apply = async {
-        if let Some((reply, now)) = reply {
+        if let Some((reply, now)) = reply
+            && is_planted(Bug::ReplyApart)
+        {
+            set_aside(Part::Reply(Box::new(reply.clone()), *now));
+        } else if let Some((reply, now)) = reply {
             reply::insert(&transaction, reply, *now).await?;
         }
         command.apply(&transaction).await
     };
     match apply.await {
-        Ok(output) => {
-            transaction.commit().await.map_err(Failure::of_commit)?;
+        Ok(output) if is_planted(Bug::AnswerBeforeCommit) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                transaction.commit().await
+            });
             Ok(output)
+        }
+        Ok(output) => {
+            let committed = transaction.commit().await.map_err(Failure::of_commit);
+            if !is_planted(Bug::CommitErrorIgnored) {
+                committed?;
+            }
+            if cfg!(debug_assertions) {
+                apart::write(writer).await?;
+            }
+            Ok(output)
+        }
+        Err(failure) if is_planted(Bug::ConnectionLeaked) => {
+            std::mem::forget(transaction);
+            Err(failure)
         }
         Err(failure) => {
             // Where it fails the connection is broken, and the server rolls back by itself.

@@ -107,7 +107,7 @@ fn run(programs: &Path, account: Option<(u32, u32)>, directory: &Path) -> Option
     }
 }
 
-fn as_account(mut command: Command, account: Option<(u32, u32)>, directory: &Path) -> Command {
+pub(crate) fn as_account(mut command: Command, account: Option<(u32, u32)>, directory: &Path) -> Command {
     // The server refuses root, and warns where it may not enter the working directory.
     command.current_dir(directory).env_remove("PGDATA").env_remove("PGPORT").env_remove("PGHOST");
     if let Some((uid, gid)) = account {
@@ -117,7 +117,7 @@ fn as_account(mut command: Command, account: Option<(u32, u32)>, directory: &Pat
 }
 
 /// Where the server's programs are: the newest installed, or on the path.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
@@ -128,7 +128,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// Whom the server runs as: ourselves, or, as it refuses root, somebody else.
-fn account_for_server() -> Option<(u32, u32)> {
+pub(crate) fn account_for_server() -> Option<(u32, u32)> {
     let is_root = fs::read_to_string("/proc/self/status").is_ok_and(|status| {
         status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
     });

@@ -1,0 +1,299 @@
+//! The binary as processes: started, waited for by its health, killed, started again; any number of them on one database
+//! with one keyring.
+
+use std::{
+    collections::VecDeque,
+    env, fs,
+    io::{BufRead as _, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::common::{postgres, rekey::Clients};
+
+/// Longer than anything takes; only so that a test that fails ends.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Between two questions.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+/// What is kept of a process's log, for when it is needed.
+const LINES: usize = 200;
+
+/// An installation: keyring, database, administrator, and what its processes are started with.
+pub(crate) struct Site {
+    directory: TempDir,
+    /// Where the database is, as the processes are told.
+    pub(crate) url: String,
+    /// A token that may do everything everywhere.
+    pub(crate) admin_token: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Site {
+    /// On a SQLite file.
+    pub(crate) fn on_sqlite() -> Self {
+        Self::on_sqlite_in(&env::temp_dir())
+    }
+
+    /// On a SQLite file, all of it on the file system of this directory.
+    pub(crate) fn on_sqlite_in(place: &Path) -> Self {
+        let directory = tempfile::tempdir_in(place).unwrap();
+        let url = format!("sqlite:{}", directory.path().join("rekey.db").display());
+        Self::make(directory, url)
+    }
+
+    /// On a new database of the tests' PostgreSQL; `None` where there is no server.
+    pub(crate) fn on_postgres() -> Option<Self> {
+        Some(Self::on(postgres::url()?))
+    }
+
+    /// On the empty database at this URL.
+    pub(crate) fn on(url: String) -> Self {
+        Self::make(tempfile::tempdir().unwrap(), url)
+    }
+
+    fn make(directory: TempDir, url: String) -> Self {
+        let mut site = Self { directory, url, admin_token: String::new(), environment: Vec::new() };
+        let made = site.run(&["init"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut site.admin_token);
+        site
+    }
+
+    /// A file of this installation.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// From the next start on, processes have this in their environment.
+    pub(crate) fn set(&mut self, variable: &str, value: impl ToString) {
+        self.environment.push((variable.to_owned(), value.to_string()));
+    }
+
+    /// From the next start on, processes have this bug of `src/planted.rs`.
+    pub(crate) fn plant(&mut self, bug: &str) {
+        self.set("PLANTED_BUG", bug);
+    }
+
+    /// The program, with settings of this installation alone, started by another one where `under` names it.
+    pub(crate) fn command(&self, under: &[&str], arguments: &[&str]) -> Command {
+        let mut line = under.iter().chain(&[env!("CARGO_BIN_EXE_rekey")]).chain(arguments);
+        let mut command = Command::new(line.next().unwrap());
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REKEY_")) {
+            command.env_remove(name);
+        }
+        command
+            .args(line)
+            .current_dir(self.directory.path())
+            .env("REKEY_DATA_DIR", self.directory.path())
+            .env("REKEY_DATABASE__URL", &self.url)
+            // The cheapest hashing that is allowed, and room for all that comes: how it sheds has tests of its own.
+            .env("REKEY_HASHING__THREADS", "1")
+            .env("REKEY_HASHING__MEMORY_KIB", "7168")
+            .env("REKEY_HASHING__ITERATIONS", "5")
+            .env("REKEY_HASHING__QUEUE", "256")
+            .env("REKEY_HASHING__MAX_WAIT_MS", "30000")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a subcommand to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(&[], arguments).output().unwrap()
+    }
+
+    /// Starts a process of the service and waits until it is ready.
+    pub(crate) async fn serve(&self) -> Server {
+        let server = self.start(&[]).unwrap_or_else(|log| panic!("it did not start:\n{log}"));
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// Starts a process of the service, under another program where one is named, and waits until it listens; what it
+    /// said where it ends instead.
+    pub(crate) fn start(&self, under: &[&str]) -> Result<Server, String> {
+        let mut command = self.command(under, &["serve", "--grpc-listen", "127.0.0.1:0"]);
+        Server::start(command.stdout(Stdio::null()).stderr(Stdio::piped()))
+    }
+
+    /// Keeps the files, for whoever looks into what went wrong.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.directory.keep()
+    }
+}
+
+/// A process of the service; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Result<Self, String> {
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let (sender, lines) = channel();
+        read_lines(child.stderr.take().unwrap(), Arc::clone(&log), sender);
+        match address_in(&lines) {
+            Ok(address) => Ok(Self { child, address, log }),
+            Err(why) => {
+                let _ = child.kill();
+                let status = child.wait().unwrap();
+                Err(format!("{why}, {status}\n{}", text(&log)))
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its id, or that of the program it runs under.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A channel to it, connected at its first call.
+    pub(crate) fn channel(&self) -> Channel {
+        channel_to(self.address)
+    }
+
+    /// Clients on a channel of their own that send this token.
+    pub(crate) fn clients(&self, token: &str) -> Clients {
+        Clients::on(&self.channel(), token)
+    }
+
+    /// What `grpc.health.v1` says; `None` where nothing is said within the bound.
+    pub(crate) async fn health(&self) -> Option<ServingStatus> {
+        let asked = async { HealthClient::new(self.channel()).check(HealthCheckRequest::default()).await };
+        let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?.ok()?;
+        Some(answer.into_inner().status())
+    }
+
+    /// Asks for its health until it is this.
+    pub(crate) async fn wait_for_health(&self, wanted: ServingStatus) {
+        let begun = Instant::now();
+        while self.health().await != Some(wanted) {
+            assert!(begun.elapsed() < PATIENCE, "it never was {wanted:?}, but said:\n{}", self.log());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks for its health until it serves.
+    pub(crate) async fn wait_until_ready(&self) {
+        self.wait_for_health(ServingStatus::Serving).await;
+    }
+
+    /// The last that it said.
+    pub(crate) fn log(&self) -> String {
+        text(&self.log)
+    }
+
+    /// Whether it runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// SIGKILL, and the end.
+    pub(crate) fn kill(&mut self) -> ExitStatus {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// Waits for an end that comes by itself, and what was said before.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.log());
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) fn stop(self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        self.end()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
+/// A channel to a service, connected at its first call.
+pub(crate) fn channel_to(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// Waits for the line that says where it listens.
+fn address_in(lines: &Receiver<String>) -> Result<SocketAddr, &'static str> {
+    let begun = Instant::now();
+    loop {
+        let line = match lines.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return Err("it ended"),
+            Err(RecvTimeoutError::Timeout) => return Err("it was never ready"),
+        };
+        if line.contains("ready")
+            && let Some((_, rest)) = line.split_once("address=")
+            && let Some(Ok(address)) = rest.split_whitespace().next().map(str::parse)
+        {
+            return Ok(address);
+        }
+    }
+}
+
+/// Reads to the end, so that a process never waits for who reads what it says.
+fn read_lines(stream: impl Read + Send + 'static, log: Arc<Mutex<VecDeque<String>>>, sender: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let mut log = log.lock().unwrap();
+            if log.len() == LINES {
+                log.pop_front();
+            }
+            log.push_back(line.clone());
+            drop(log);
+            let _ = sender.send(line);
+        }
+    });
+}
+
+fn text(log: &Mutex<VecDeque<String>>) -> String {
+    log.lock().unwrap().iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether this machine has a program.
+pub(crate) fn has_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| fs::metadata(directory.join(name)).is_ok_and(|found| found.is_file()))
+}
