@@ -21,7 +21,7 @@ use crate::{
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
     metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
-    ops::{LimitOptions, Ops},
+    ops::{LimitOptions, Ops, job::JobOptions},
     store::{Store, StoreOptions},
 };
 
@@ -46,6 +46,8 @@ pub struct ServiceOptions {
     pub hasher: HasherOptions,
     /// What callers and guessers are held to.
     pub limits: LimitOptions,
+    /// How jobs are shared with other processes.
+    pub jobs: JobOptions,
     /// The list of breached passwords; none where absent.
     pub blocklist: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one.
@@ -139,6 +141,7 @@ pub struct Service {
     stopping: CancellationToken,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     watch: JoinHandle<()>,
+    jobs: JoinHandle<()>,
 }
 
 impl Service {
@@ -194,11 +197,12 @@ impl Service {
                 None => health.await,
             }
         });
+        let jobs = tokio::spawn(ops.clone().work_on_jobs());
         if let Some(metrics) = &metrics {
             tracing::info!(address = %metrics.address(), "metrics");
         }
         tracing::info!(%address, "ready");
-        Ok(Self { address, drain: options.drain, store, ops, reporter, metrics, stopping, server, watch })
+        Ok(Self { address, drain: options.drain, store, ops, reporter, metrics, stopping, server, watch, jobs })
     }
 
     /// Where it listens.
@@ -220,11 +224,15 @@ impl Service {
         self.watch.abort();
         api::health::not_serving(&self.reporter).await;
         self.stopping.cancel();
+        self.ops.stop_jobs();
         if let Ok(ended) = tokio::time::timeout(self.drain, &mut self.server).await {
             tracing::info!(ok = matches!(ended, Ok(Ok(()))), "stopped");
         } else {
             tracing::warn!("connections were cut off: they did not end in time");
             self.server.abort();
+        }
+        if tokio::time::timeout(self.drain, &mut self.jobs).await.is_err() {
+            self.jobs.abort();
         }
         self.ops.close().await;
         self.store.close().await;
@@ -263,7 +271,7 @@ async fn build(
         )));
     }
     let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy, &options.limits);
-    let ops = ops.with_blocklist(blocklist);
+    let ops = ops.with_blocklist(blocklist).with_jobs(options.jobs);
     Ok((store, ops, hasher))
 }
 

@@ -24,6 +24,7 @@ use crate::{
     app::{ServiceOptions, StartError},
     crypto::HasherOptions,
     gateway::{self, GatewayOptions},
+    ops::job::JobOptions,
     store::StoreOptions,
 };
 
@@ -194,6 +195,7 @@ impl Config {
                 foreign: self.foreign.bounds(),
             },
             limits: self.limits.options(),
+            jobs: JobOptions::default(),
             blocklist: is_set(&self.blocklist.file).then(|| self.blocklist.file.clone()),
             listen: tls.listen,
             reflection: tls.reflection,

@@ -149,9 +149,9 @@ fn apply(filter: &mut Filter, name: &str, operator: &str, value: String) -> Resu
         "action" => filter.action.replace(value).is_none(),
         "target_id" => filter.target_id.replace(value).is_none(),
         "target_kind" => {
-            let mut kinds = SubjectKind::ALL.into_iter().map(SubjectKind::as_str).chain(["tenant"]);
+            let mut kinds = SubjectKind::ALL.into_iter().map(SubjectKind::as_str).chain(["job", "tenant"]);
             if !kinds.any(|kind| kind == value) {
-                return Err("target_kind must be user, device, integration, caller or tenant".to_owned());
+                return Err("target_kind must be user, device, integration, caller, job or tenant".to_owned());
             }
             filter.target_kind.replace(value).is_none()
         }

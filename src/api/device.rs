@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     answer::{answer, secret_text, soft_lock, state, timestamp, unless_overloaded},
+    job,
     listing::page_of,
     mask::Mask,
     named::named,
@@ -200,6 +201,15 @@ impl DeviceService for DeviceApi {
             Ok(BatchVerifyAuthenticationsResponse { results: results.collect::<Result<_, Error>>()? })
         })
         .await
+    }
+
+    type ResetManyStream = job::Progress<proto::ResetManyResponse>;
+
+    async fn reset_many(
+        &self,
+        request: Request<proto::ResetManyRequest>,
+    ) -> Result<Response<Self::ResetManyStream>, Status> {
+        job::reset_many(&self.ops, request).await
     }
 
     async fn list_devices(

@@ -70,6 +70,9 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::PreviousSecretLive => (FailedPrecondition, "PREVIOUS_SECRET_LIVE"),
         Reason::LastSecret => (FailedPrecondition, "LAST_SECRET"),
         Reason::SecretVersionNotFound => (NotFound, "SECRET_VERSION_NOT_FOUND"),
+        Reason::JobNotFound => (NotFound, "JOB_NOT_FOUND"),
+        Reason::ConfirmationNeeded => (FailedPrecondition, "CONFIRMATION_NEEDED"),
+        Reason::MatchesChanged => (FailedPrecondition, "MATCHES_CHANGED"),
     }
 }
 
@@ -133,7 +136,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 51] = [
+    const ALL: [Reason; 54] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,
@@ -185,6 +188,9 @@ mod tests {
         Reason::PreviousSecretLive,
         Reason::LastSecret,
         Reason::SecretVersionNotFound,
+        Reason::JobNotFound,
+        Reason::ConfirmationNeeded,
+        Reason::MatchesChanged,
     ];
 
     #[test]

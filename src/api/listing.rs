@@ -66,11 +66,16 @@ asked! {
     ListTenantsRequest, |_| String::new();
 }
 
-/// A page of a tenant's subjects of one kind.
-///
-/// # Errors
-/// Fields invalid.
-pub(super) fn page_of(kind: SubjectKind, asked: Asked) -> Result<(TenantRef, PageRequest)> {
+/// A filter as lists of this kind have it; `None` after noting what is wrong.
+pub(super) fn filter_of(fields: &mut Fields, kind: SubjectKind, text: &str) -> Option<Filter> {
+    match Filter::parse(text, list_of(kind).vocabulary) {
+        Ok(filter) => Some(filter),
+        Err(fault) => fields.refuse("filter", fault.to_string()),
+    }
+}
+
+/// What lists of subjects of this kind can be filtered and sorted by.
+fn list_of(kind: SubjectKind) -> &'static List {
     macro_rules! list {
         ($id:expr, $($login:expr)?, $($text:expr)?) => {
             List {
@@ -88,15 +93,22 @@ pub(super) fn page_of(kind: SubjectKind, asked: Asked) -> Result<(TenantRef, Pag
     const DEVICES: List = list!("device_id", "user_name",);
     const INTEGRATIONS: List = list!("integration_id", "username",);
     const CALLERS: List = list!("caller_id", , ("display_name", TextField::DisplayName));
-    let list = match kind {
-        SubjectKind::User => USERS,
-        SubjectKind::Device => DEVICES,
-        SubjectKind::Integration => INTEGRATIONS,
-        SubjectKind::Caller => CALLERS,
-    };
+    match kind {
+        SubjectKind::User => &USERS,
+        SubjectKind::Device => &DEVICES,
+        SubjectKind::Integration => &INTEGRATIONS,
+        SubjectKind::Caller => &CALLERS,
+    }
+}
+
+/// A page of a tenant's subjects of one kind.
+///
+/// # Errors
+/// Fields invalid.
+pub(super) fn page_of(kind: SubjectKind, asked: Asked) -> Result<(TenantRef, PageRequest)> {
     let mut fields = Fields::default();
     let tenant = fields.tenant(&asked.tenant_id);
-    let page = page(&mut fields, &list, asked)?;
+    let page = page(&mut fields, list_of(kind), asked)?;
     tenant.map(|tenant| (tenant, page)).ok_or_else(|| fields.error())
 }
 

@@ -12,6 +12,7 @@ mod gate;
 pub mod health;
 mod import;
 mod integration;
+mod job;
 mod listing;
 mod mask;
 mod named;
@@ -38,7 +39,7 @@ use crate::{
     ops::Ops,
     proto::{
         DESCRIPTOR_SET, audit_service_server::AuditServiceServer, caller_service_server::CallerServiceServer,
-        device_service_server::DeviceServiceServer, integration_service_server::IntegrationServiceServer,
+        device_service_server::DeviceServiceServer, integration_service_server::IntegrationServiceServer, job_service_server::JobServiceServer,
         policy_service_server::PolicyServiceServer, tenant_service_server::TenantServiceServer,
         token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
@@ -74,7 +75,8 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
         .add_service(bounded!(CallerServiceServer, caller::CallerApi::new(ops)))
         .add_service(bounded!(PolicyServiceServer, policy::PolicyApi::new(ops)))
         .add_service(bounded!(TokenServiceServer, token::TokenApi::new(ops)))
-        .add_service(bounded!(AuditServiceServer, audit::AuditApi::new(ops)));
+        .add_service(bounded!(AuditServiceServer, audit::AuditApi::new(ops)))
+        .add_service(bounded!(JobServiceServer, job::JobApi::new(ops)));
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()

@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     answer::{answer, secret_text, soft_lock, state, timestamp, token_text, unless_overloaded},
     import,
+    job,
     listing::page_of,
     mask::Mask,
     named::named,
@@ -223,6 +224,15 @@ impl UserService for UserApi {
         request: Request<GetPasswordCensusRequest>,
     ) -> Result<Response<GetPasswordCensusResponse>, Status> {
         import::census(&self.ops, request).await
+    }
+
+    type ExpirePasswordsStream = job::Progress<proto::ExpirePasswordsResponse>;
+
+    async fn expire_passwords(
+        &self,
+        request: Request<proto::ExpirePasswordsRequest>,
+    ) -> Result<Response<Self::ExpirePasswordsStream>, Status> {
+        job::expire_passwords(&self.ops, request).await
     }
 
     async fn list_users(

@@ -37,6 +37,8 @@ pub enum Target {
     Tenant(String),
     /// A subject, by the id (or login) that was asked for.
     Subject(SubjectKind, String),
+    /// A job.
+    Job(Uid),
     /// Nothing in particular.
     None,
 }

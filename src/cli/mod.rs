@@ -102,6 +102,7 @@ enum Command {
     Caller(admin::caller::Arguments),
     Policy(admin::policy::Arguments),
     Audit(admin::audit::Arguments),
+    Job(admin::job::Arguments),
     Blocklist(blocklist::Arguments),
     Completions(completions::Arguments),
 }
@@ -143,6 +144,7 @@ impl Cli {
             Command::Caller(arguments) => block_on(admin::caller::run(arguments)),
             Command::Policy(arguments) => block_on(admin::policy::run(arguments)),
             Command::Audit(arguments) => block_on(admin::audit::run(arguments)),
+            Command::Job(arguments) => block_on(admin::job::run(arguments)),
             Command::Blocklist(arguments) => blocklist::run(arguments),
             Command::Completions(arguments) => completions::run(&arguments),
         }

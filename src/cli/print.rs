@@ -63,6 +63,14 @@ pub(super) fn json(message: &DynamicMessage) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The same on one line.
+pub(super) fn json_line(message: &DynamicMessage) -> Result<(), Failure> {
+    let written = serde_json::to_string(message);
+    let text = written.map_err(|cause| Failure::new(Exit::Failed, format!("the answer cannot be printed: {cause}")))?;
+    output::line(&text);
+    Ok(())
+}
+
 /// The things in a member of an answer.
 pub(super) fn items(answer: &DynamicMessage, member: &str) -> Vec<DynamicMessage> {
     let list = answer.get_field_by_name(member);
@@ -125,7 +133,8 @@ fn field_rows(field: &FieldDescriptor, value: &Value, path: &str, rows: &mut Vec
     }
 }
 
-fn column(item: &DynamicMessage, name: &str) -> String {
+/// A member on one line, however it is.
+pub(super) fn column(item: &DynamicMessage, name: &str) -> String {
     let Some(field) = item.descriptor().get_field_by_name(name) else { return String::new() };
     if field.supports_presence() && !item.has_field(&field) {
         return String::new();

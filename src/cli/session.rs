@@ -2,12 +2,13 @@
 
 use std::{env, fmt::Write as _, path::PathBuf, str::FromStr as _};
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message as _;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, MethodDescriptor};
 use serde_json::Value;
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Status, Streaming,
     client::Grpc,
     metadata::{Ascii, MetadataValue},
     transport::Channel,
@@ -101,6 +102,23 @@ impl Session {
 
     /// Calls a method such as `UserService/GetUser` with a request in JSON.
     pub(super) async fn call(&self, method: &str, request: Value) -> Result<DynamicMessage, Failure> {
+        let (mut client, descriptor, path, message) = self.prepare(method, request).await?;
+        let answer = client.unary(message, path, BytesCodec).await.map_err(|status| refused(&status))?;
+        decode(&descriptor, answer.into_inner())
+    }
+
+    /// Calls a method such as `JobService/WatchJob` that answers again and again.
+    pub(super) async fn stream(&self, method: &str, request: Value) -> Result<Answers, Failure> {
+        let (mut client, descriptor, path, message) = self.prepare(method, request).await?;
+        let answers = client.server_streaming(message, path, BytesCodec).await.map_err(|status| refused(&status))?;
+        Ok(Answers { descriptor, answers: answers.into_inner() })
+    }
+
+    async fn prepare(
+        &self,
+        method: &str,
+        request: Value,
+    ) -> Result<(Grpc<Channel>, MethodDescriptor, PathAndQuery, Request<Bytes>), Failure> {
         let broken = |cause: String| Failure::new(Exit::Failed, format!("{method}: {cause}"));
         let (service, name) = method.split_once('/').unwrap_or_default();
         let service = DESCRIPTORS.get_service_by_name(&format!("rekey.v1.{service}"));
@@ -113,9 +131,27 @@ impl Session {
         let mut client = Grpc::new(self.channel.clone());
         client.ready().await.map_err(|cause| broken(innermost(&cause)))?;
         let message = self.request(message.encode_to_vec().into());
-        let answer = client.unary(message, path, BytesCodec).await.map_err(|status| refused(&status))?;
-        DynamicMessage::decode(descriptor.output(), answer.into_inner()).map_err(|cause| broken(cause.to_string()))
+        Ok((client, descriptor, path, message))
     }
+}
+
+/// What a method answers again and again.
+pub(super) struct Answers {
+    descriptor: MethodDescriptor,
+    answers: Streaming<Bytes>,
+}
+
+impl Answers {
+    /// The next; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<DynamicMessage>, Failure> {
+        let answer = self.answers.message().await.map_err(|status| refused(&status))?;
+        answer.map(|answer| decode(&self.descriptor, answer)).transpose()
+    }
+}
+
+fn decode(method: &MethodDescriptor, answer: Bytes) -> Result<DynamicMessage, Failure> {
+    let unreadable = |cause| Failure::new(Exit::Failed, format!("{}: {cause}", method.full_name()));
+    DynamicMessage::decode(method.output(), answer).map_err(unreadable)
 }
 
 /// What a service answered, where that is an error: the sentence, a line for each field that is wrong, and what helps.

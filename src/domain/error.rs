@@ -64,6 +64,9 @@ pub enum Reason {
     PreviousSecretLive,
     LastSecret,
     SecretVersionNotFound,
+    JobNotFound,
+    ConfirmationNeeded,
+    MatchesChanged,
 }
 
 impl Reason {
@@ -78,6 +81,19 @@ impl Reason {
                 | Self::RankTooLow
                 | Self::AuthenticationTooOld
         )
+    }
+
+    /// Its name as the API spells it: `CURRENT_PASSWORD_MISMATCH`.
+    #[must_use]
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
     }
 }
 
@@ -234,3 +250,14 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_named_in_the_spelling_of_the_api() {
+        assert_eq!(Reason::Internal.name(), "INTERNAL");
+        assert_eq!(Reason::CurrentPasswordMismatch.name(), "CURRENT_PASSWORD_MISMATCH");
+    }
+}

@@ -12,6 +12,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{SubjectState, Timestamp};
 
 /// The most characters of a filter.
@@ -20,11 +22,12 @@ pub const MAX_LENGTH: usize = 2_048;
 const MAX_COMPARISONS: usize = 16;
 
 /// What all entries of a list have in common.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter(pub Vec<Comparison>);
 
 /// One comparison.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Comparison {
     /// In this state.
     State(SubjectState),
@@ -37,7 +40,8 @@ pub enum Comparison {
 }
 
 /// What has text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TextField {
     /// What a subject signs in with.
     Login,
@@ -46,7 +50,8 @@ pub enum TextField {
 }
 
 /// What has a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TimeField {
     /// When it was made.
     Create,
@@ -55,7 +60,8 @@ pub enum TimeField {
 }
 
 /// Which text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TextMatch {
     /// This and no other.
     Exact(String),
@@ -64,7 +70,8 @@ pub enum TextMatch {
 }
 
 /// Which side of a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// `<`
     Before,

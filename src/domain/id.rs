@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Entropy, Timestamp};
 
 /// The public id of a tenant or subject: `[A-Za-z0-9][A-Za-z0-9._~-]{0,63}`.
@@ -44,7 +46,7 @@ impl From<Uid> for ResourceId {
 }
 
 /// An internal id: 24 lower-case hex digits, milliseconds first, so that ids sort by age. Never used twice.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uid(String);
 
 impl Uid {

@@ -21,6 +21,7 @@ const KNOWN: &[&str] = &[
     "devices:list",
     "devices:lock",
     "devices:resetAuthentication",
+    "devices:resetMany",
     "devices:revealAuthentication",
     "devices:update",
     "devices:verify",
@@ -33,6 +34,9 @@ const KNOWN: &[&str] = &[
     "integrations:reset",
     "integrations:reveal",
     "integrations:update",
+    "jobs:cancel",
+    "jobs:get",
+    "jobs:list",
     "policies:check",
     "policies:explain",
     "tenants:create",
@@ -47,6 +51,7 @@ const KNOWN: &[&str] = &[
     "users:create",
     "users:delete",
     "users:disable",
+    "users:expirePasswords",
     "users:get",
     "users:import",
     "users:list",
@@ -57,11 +62,27 @@ const KNOWN: &[&str] = &[
 ];
 
 /// All that there is of one noun, what is secret included.
-const GROUPS: &[&str] =
-    &["audit:*", "callers:*", "devices:*", "integrations:*", "policies:*", "tenants:*", "tokens:*", "users:*"];
+const GROUPS: &[&str] = &[
+    "audit:*",
+    "callers:*",
+    "devices:*",
+    "integrations:*",
+    "jobs:*",
+    "policies:*",
+    "tenants:*",
+    "tokens:*",
+    "users:*",
+];
 
 /// What may be done only to users who stand below.
-const RANKED: &[&str] = &["users:delete", "users:disable", "users:lock", "users:resetPassword", "users:update"];
+const RANKED: &[&str] = &[
+    "users:delete",
+    "users:disable",
+    "users:expirePasswords",
+    "users:lock",
+    "users:resetPassword",
+    "users:update",
+];
 
 /// What can be held for oneself only: the methods that look at whom they are about.
 const OWN: &[&str] = &["users:changePassword", "users:get", "users:resetPassword"];
@@ -73,10 +94,14 @@ pub struct Permission(&'static str);
 impl Permission {
     /// All of them.
     pub const EVERYTHING: Self = Self("*");
+    /// To let many users' passwords expire.
+    pub const EXPIRE_PASSWORDS: Self = Self("users:expirePasswords");
     /// To read callers.
     pub const GET_CALLER: Self = Self("callers:get");
     /// To read users.
     pub const GET_USER: Self = Self("users:get");
+    /// To give many devices new passwords.
+    pub const RESET_MANY: Self = Self("devices:resetMany");
     /// To see a device's secret.
     pub const REVEAL_DEVICE: Self = Self("devices:revealAuthentication");
     /// To set users' passwords.

@@ -36,7 +36,8 @@ impl SubjectKind {
 }
 
 /// Whether a subject is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SubjectState {
     /// In use.
     Active,

@@ -101,7 +101,10 @@ impl Ops {
                 SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } | SecretChange::Add(secret) => {
                     secret.lookup_key.clone()
                 }
-                SecretChange::Revoke(_) | SecretChange::Move(..) => None,
+                SecretChange::Revoke(_)
+                | SecretChange::Move(..)
+                | SecretChange::Renew(_)
+                | SecretChange::Void { .. } => None,
             });
             self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
         }
@@ -218,7 +221,9 @@ fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
         | SecretChange::Succeed { .. }
         | SecretChange::Revoke(_)
         | SecretChange::Add(_)
-        | SecretChange::Move(..) => None,
+        | SecretChange::Move(..)
+        | SecretChange::Renew(_)
+        | SecretChange::Void { .. } => None,
     });
     epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
 }

@@ -17,6 +17,7 @@ pub mod explain;
 mod fetch;
 pub mod import;
 pub mod integration;
+pub mod job;
 mod journal;
 mod known;
 pub mod lifecycle;
@@ -45,6 +46,7 @@ use self::{
     attempt::Attempts,
     data_keys::DataKeys,
     fetch::Fetch,
+    job::Jobs,
     journal::Journal,
     known::Known,
     limit::Limits,
@@ -93,6 +95,7 @@ pub struct Ops {
     estimates: Arc<Semaphore>,
     guessing: Guessing,
     usage: Usage,
+    jobs: Arc<Jobs>,
 }
 
 impl fmt::Debug for Ops {
@@ -169,6 +172,7 @@ impl Ops {
         let replies = Replies::start(store.clone(), Arc::clone(&clock));
         let estimates = Arc::new(Semaphore::new(hasher.threads()));
         let usage = Usage::start(store.clone());
+        let jobs = Arc::new(Jobs::new(Uid::make(clock.now(), &*entropy)));
         Self {
             store,
             keyring,
@@ -187,6 +191,7 @@ impl Ops {
             estimates,
             guessing: Guessing::default(),
             usage,
+            jobs,
         }
     }
 

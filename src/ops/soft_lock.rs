@@ -161,6 +161,7 @@ impl Ops {
             "UserService/ChangePassword" => "UserService/ChangePassword#softLock",
             "UserService/UnlockUser" => "UserService/UnlockUser#softLock",
             "DeviceService/ResetAuthentication" => "DeviceService/ResetAuthentication#softLock",
+            "DeviceService/ResetMany" => "DeviceService/ResetMany#softLock",
             "DeviceService/UnlockDevice" => "DeviceService/UnlockDevice#softLock",
             "DeviceService/VerifyAuthentication" => "DeviceService/VerifyAuthentication#softLock",
             _ => "UserService/VerifyPassword#softLock",

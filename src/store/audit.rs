@@ -149,6 +149,7 @@ fn row(record: &Record) -> audit::ActiveModel {
     let (target_kind, target_id) = match &record.target {
         Target::Tenant(id) => (Some("tenant"), Some(id.clone())),
         Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.clone())),
+        Target::Job(uid) => (Some("job"), Some(uid.to_string())),
         Target::None => (None, None),
     };
     let row = audit::Model {
@@ -160,23 +161,11 @@ fn row(record: &Record) -> audit::ActiveModel {
         target_kind: target_kind.map(str::to_owned),
         target_id,
         outcome: record.outcome.as_str().to_owned(),
-        reason: record.reason.map(reason_name),
+        reason: record.reason.map(Reason::name),
         request_id: record.request_id.clone(),
         detail: record.detail.clone(),
     };
     row.into_active_model()
-}
-
-/// The reason as the API spells it: `CURRENT_PASSWORD_MISMATCH`.
-fn reason_name(reason: Reason) -> String {
-    let mut name = String::new();
-    for letter in format!("{reason:?}").chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
 }
 
 /// Rows of one statement, the most first: of few sizes, so that each is prepared once.
@@ -200,16 +189,5 @@ impl Command for AppendRecords {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_kept_in_the_spelling_of_the_api() {
-        assert_eq!(reason_name(Reason::Internal), "INTERNAL");
-        assert_eq!(reason_name(Reason::CurrentPasswordMismatch), "CURRENT_PASSWORD_MISMATCH");
     }
 }

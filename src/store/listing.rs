@@ -139,33 +139,7 @@ impl Store {
 
 impl SubjectListing {
     fn all(&self) -> Select<subject::Entity> {
-        let mut wanted = Condition::all()
-            .add(subject::Column::TenantUid.eq(self.tenant_uid.as_str()))
-            .add(subject::Column::Kind.eq(self.kind.as_str()));
-        for comparison in &self.filter.0 {
-            wanted = wanted.add(match comparison {
-                Comparison::State(state) => Condition::all().add(subject::Column::State.eq(state.as_str())),
-                Comparison::Text(TextField::Login, text) => matching(subject::Column::Login, text),
-                Comparison::Text(TextField::DisplayName, text) => matching(subject::Column::DisplayName, text),
-                Comparison::Label(name, text) => {
-                    let labelled = subject_label::Entity::find()
-                        .select_only()
-                        .column(subject_label::Column::SubjectUid)
-                        .filter(subject_label::Column::TenantUid.eq(self.tenant_uid.as_str()))
-                        .filter(subject_label::Column::Kind.eq(self.kind.as_str()))
-                        .filter(subject_label::Column::Name.eq(name.as_str()))
-                        .filter(matching(subject_label::Column::Value, text));
-                    Condition::all().add(subject::Column::Uid.in_subquery(labelled.into_query()))
-                }
-                Comparison::Time(TimeField::Create, bound, time) => {
-                    on_side(subject::Column::CreateTime, *bound, time.micros())
-                }
-                Comparison::Time(TimeField::Update, bound, time) => {
-                    on_side(subject::Column::UpdateTime, *bound, time.micros())
-                }
-            });
-        }
-        subject::Entity::find().filter(wanted)
+        matching_subjects(&self.tenant_uid, self.kind, &self.filter)
     }
 
     fn page(&self) -> Select<subject::Entity> {
@@ -236,6 +210,37 @@ impl TenantListing {
             OrderBy::CreateTime | OrderBy::UpdateTime => page.order_by(id, direction(self.order)),
         }
     }
+}
+
+/// A tenant's subjects of one kind that match.
+pub(super) fn matching_subjects(tenant_uid: &Uid, kind: SubjectKind, filter: &Filter) -> Select<subject::Entity> {
+    let mut wanted = Condition::all()
+        .add(subject::Column::TenantUid.eq(tenant_uid.as_str()))
+        .add(subject::Column::Kind.eq(kind.as_str()));
+    for comparison in &filter.0 {
+        wanted = wanted.add(match comparison {
+            Comparison::State(state) => Condition::all().add(subject::Column::State.eq(state.as_str())),
+            Comparison::Text(TextField::Login, text) => matching(subject::Column::Login, text),
+            Comparison::Text(TextField::DisplayName, text) => matching(subject::Column::DisplayName, text),
+            Comparison::Label(name, text) => {
+                let labelled = subject_label::Entity::find()
+                    .select_only()
+                    .column(subject_label::Column::SubjectUid)
+                    .filter(subject_label::Column::TenantUid.eq(tenant_uid.as_str()))
+                    .filter(subject_label::Column::Kind.eq(kind.as_str()))
+                    .filter(subject_label::Column::Name.eq(name.as_str()))
+                    .filter(matching(subject_label::Column::Value, text));
+                Condition::all().add(subject::Column::Uid.in_subquery(labelled.into_query()))
+            }
+            Comparison::Time(TimeField::Create, bound, time) => {
+                on_side(subject::Column::CreateTime, *bound, time.micros())
+            }
+            Comparison::Time(TimeField::Update, bound, time) => {
+                on_side(subject::Column::UpdateTime, *bound, time.micros())
+            }
+        });
+    }
+    subject::Entity::find().filter(wanted)
 }
 
 fn direction(order: Order) -> Direction {

@@ -17,6 +17,7 @@ mod entity;
 mod error;
 mod failure;
 mod import;
+mod job;
 mod lifecycle;
 mod listing;
 mod migration;
@@ -46,6 +47,7 @@ use crate::{
 
 use doubt::Doubt;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
+pub use job::{JobEnd, JobStep, Matches, RunningJob};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
 
@@ -134,22 +136,35 @@ pub enum SecretChange {
     Add(Secret),
     /// One version goes from one stage to another, while it is in the one; revoked, it is wiped.
     Move(Slot, Move),
+    /// The same secret goes on as another version: the one before is wiped, and failed attempts still count.
+    Renew(Secret),
+    /// Everything live in the slot is void, and nothing takes its place; of the verifiers the last so many stay sealed.
+    Void {
+        /// Which slot.
+        slot: Slot,
+        /// How many stay.
+        kept: u64,
+    },
 }
 
 impl SecretChange {
     fn slot(&self) -> &Slot {
         match self {
-            Self::Replace(secret) | Self::Succeed { secret, .. } | Self::Add(secret) => &secret.slot,
-            Self::Revoke(slot) | Self::Move(slot, _) => slot,
+            Self::Replace(secret) | Self::Succeed { secret, .. } | Self::Add(secret) | Self::Renew(secret) => {
+                &secret.slot
+            }
+            Self::Revoke(slot) | Self::Move(slot, _) | Self::Void { slot, .. } => slot,
         }
     }
 
     /// Whether what is in force in the slot is another one then, or none.
     fn is_in_force(&self) -> bool {
         match self {
-            Self::Replace(_) | Self::Succeed { .. } | Self::Revoke(_) => true,
+            Self::Replace(_) | Self::Succeed { .. } | Self::Revoke(_) | Self::Void { .. } => true,
             Self::Add(secret) => secret.stage == Stage::Current,
             Self::Move(_, moved) => moved.to == Stage::Current,
+            // It is what it was.
+            Self::Renew(_) => false,
         }
     }
 }

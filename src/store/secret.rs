@@ -151,14 +151,26 @@ pub(super) async fn succeed(
     kept: u64,
     time: Timestamp,
 ) -> Result<(), Failure> {
+    void(transaction, subject_uid, &secret.slot, kept, time).await?;
+    insert(transaction, subject_uid, secret).await
+}
+
+/// Makes the password in the slot void; the last `kept` stay sealed.
+pub(super) async fn void(
+    transaction: &DatabaseTransaction,
+    subject_uid: &Uid,
+    slot: &Slot,
+    kept: u64,
+    time: Timestamp,
+) -> Result<(), Failure> {
     if kept == 0 {
-        revoke(transaction, subject_uid, &secret.slot, time).await?;
+        revoke(transaction, subject_uid, slot, time).await?;
     } else {
         secret::Entity::update_many()
             .col_expr(secret::Column::Stage, Expr::value(Stage::Revoked.as_str()))
             .col_expr(secret::Column::StageTime, Expr::value(time.micros()))
             .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
-            .filter(secret::Column::Slot.eq(secret.slot.to_stored()))
+            .filter(secret::Column::Slot.eq(slot.to_stored()))
             .filter(secret::Column::Stage.ne(Stage::Revoked.as_str()))
             .exec(transaction)
             .await?;
@@ -176,13 +188,13 @@ pub(super) async fn succeed(
         secret::Entity::update_many()
             .col_expr(secret::Column::Payload, Expr::value(Vec::<u8>::new()))
             .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
-            .filter(secret::Column::Slot.eq(secret.slot.to_stored()))
+            .filter(secret::Column::Slot.eq(slot.to_stored()))
             .filter(secret::Column::Stage.eq(Stage::Revoked.as_str()))
             .filter(secret::Column::Version.lte(oldest))
             .exec(transaction)
             .await?;
     }
-    insert(transaction, subject_uid, secret).await
+    Ok(())
 }
 
 /// The secret in a row.

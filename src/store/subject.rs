@@ -16,7 +16,7 @@ use super::{
     error::{Failure, concurrent_change, unavailable, unreadable},
     failure::forgive,
     lifecycle::{insert_labels, leave_administrator, replace_labels},
-    secret::{insert, read as read_secret, revoke, step, succeed},
+    secret::{insert, read as read_secret, revoke, step, succeed, void},
     transaction::Command,
 };
 use crate::{
@@ -214,9 +214,9 @@ impl Command for InsertSubject {
     }
 }
 
-struct ChangeSubject {
-    change: SubjectChange,
-    record: Record,
+pub(super) struct ChangeSubject {
+    pub(super) change: SubjectChange,
+    pub(super) record: Record,
 }
 
 impl Command for ChangeSubject {
@@ -254,7 +254,7 @@ impl Command for ChangeSubject {
                 forgive(transaction, subject_uid).await?;
             }
             match change {
-                SecretChange::Replace(secret) => {
+                SecretChange::Replace(secret) | SecretChange::Renew(secret) => {
                     revoke(transaction, subject_uid, &secret.slot, *time).await?;
                     insert(transaction, subject_uid, secret).await?;
                 }
@@ -267,6 +267,7 @@ impl Command for ChangeSubject {
                 SecretChange::Revoke(slot) => revoke(transaction, subject_uid, slot, *time).await?,
                 SecretChange::Add(secret) => insert(transaction, subject_uid, secret).await?,
                 SecretChange::Move(slot, moved) => step(transaction, subject_uid, slot, moved, *time).await?,
+                SecretChange::Void { slot, kept } => void(transaction, subject_uid, slot, *kept, *time).await?,
             }
         }
         if self.change.forgives {

@@ -83,7 +83,12 @@ fn what_changes_something_can_be_repeated_and_can_be_made_conditional() {
         let begins = |verbs: &[&str]| verbs.iter().any(|verb| method.name().starts_with(verb));
         let of_a_caller = begins(&["CreateApiToken", "CreateSigningKey"]);
         let makes = begins(&["Create"]) && !of_a_caller;
-        assert_eq!(has(&input, "etag", text), !makes, "{name}: an etag is of what is there already (AIP-154)");
+        // What changes many at once is conditional on what its dry run answered.
+        let many = method.is_server_streaming();
+        let conditional = !makes && !many;
+        assert_eq!(has(&input, "etag", text), conditional, "{name}: an etag is of what is there already (AIP-154)");
+        assert_eq!(has(&input, "confirmation", text), many, "{name}: what is done to many is confirmed");
+        assert!(!many || has(&input, "validate_only", truth), "{name} has no dry run");
         if begins(&["Create", "Update", "Reset", "Change"]) {
             assert!(has(&input, "validate_only", truth), "{name} has no validate_only (AIP-163)");
         }

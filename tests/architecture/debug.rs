@@ -42,6 +42,8 @@ const TABLE: &[Row] = table! {
     BatchVerifyPasswordsResponse
     Caller
     CallerCredential
+    CancelJobRequest
+    CancelJobResponse
     ChangePasswordRequest
     ChangePasswordResponse
     CheckAccessRequest
@@ -98,6 +100,8 @@ const TABLE: &[Row] = table! {
     ExchangeClientCredentialsResponse
     ExchangeSignatureRequest
     ExchangeSignatureResponse
+    ExpirePasswordsRequest
+    ExpirePasswordsResponse
     ExplainPermissionRequest
     ExplainPermissionResponse
     ExplainPolicyRequest
@@ -109,6 +113,8 @@ const TABLE: &[Row] = table! {
     GetDeviceResponse
     GetIntegrationRequest
     GetIntegrationResponse
+    GetJobRequest
+    GetJobResponse
     GetKeySetRequest
     GetKeySetResponse
     GetPasswordCensusRequest
@@ -127,6 +133,8 @@ const TABLE: &[Row] = table! {
     IntegrationCredentials
     IssueTokenRequest
     IssueTokenResponse
+    Job
+    JobPlan
     JsonWebKey
     JwtIssuer
     ListAuditRecordsRequest
@@ -139,6 +147,8 @@ const TABLE: &[Row] = table! {
     ListDevicesResponse
     ListIntegrationsRequest
     ListIntegrationsResponse
+    ListJobsRequest
+    ListJobsResponse
     ListTenantsRequest
     ListTenantsResponse
     ListUsersRequest
@@ -160,6 +170,8 @@ const TABLE: &[Row] = table! {
     ResetAuthenticationResponse
     ResetIntegrationRequest
     ResetIntegrationResponse
+    ResetManyRequest
+    ResetManyResponse
     ResetPasswordRequest
     ResetPasswordResponse
     RevealAuthenticationRequest
@@ -203,6 +215,8 @@ const TABLE: &[Row] = table! {
     VerifyAuthenticationResponse
     VerifyPasswordRequest
     VerifyPasswordResponse
+    WatchJobRequest
+    WatchJobResponse
     WhoAmIRequest
     WhoAmIResponse
 };
@@ -371,6 +385,7 @@ fn options_do_not_tell_the_database_s_password() {
             foreign: ForeignBounds::DEFAULT,
         },
         limits: config.service().unwrap().limits,
+        jobs: config.service().unwrap().jobs,
         blocklist: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,

@@ -144,6 +144,7 @@ const LAYERS: &[Layer] = &[
         modules: &["app", "blocklist", "config", "crypto", "domain", "gateway", "proto", "store", "telemetry"],
         crates: &[
             "aws_lc_rs",
+            "bytes",
             "clap",
             "clap_complete",
             "comfy_table",

@@ -18,11 +18,12 @@ use rekey::{
     crypto::{ForeignBounds, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Lockout, Rate, Timestamp, tenant::JwtAlgorithm},
     gateway::{self, Gateway, GatewayOptions},
-    ops::{FailureBudget, LimitOptions},
+    ops::{FailureBudget, LimitOptions, job::JobOptions},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
         device_service_client::DeviceServiceClient, integration_service_client::IntegrationServiceClient,
+        job_service_client::JobServiceClient,
         tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient,
         user_service_client::UserServiceClient,
     },
@@ -93,6 +94,7 @@ pub(crate) struct Clients {
     pub(crate) callers: CallerServiceClient<Authorised>,
     pub(crate) audit: AuditServiceClient<Authorised>,
     pub(crate) tokens: TokenServiceClient<Authorised>,
+    pub(crate) jobs: JobServiceClient<Authorised>,
 }
 
 impl Clients {
@@ -106,7 +108,8 @@ impl Clients {
             integrations: IntegrationServiceClient::new(channel.clone()),
             callers: CallerServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel.clone()),
-            tokens: TokenServiceClient::new(channel),
+            tokens: TokenServiceClient::new(channel.clone()),
+            jobs: JobServiceClient::new(channel),
         }
     }
 }
@@ -309,6 +312,7 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
             foreign: ForeignBounds::DEFAULT,
         },
         limits: limits(),
+        jobs: JobOptions { lease: Duration::from_millis(250), poll: Duration::from_millis(20) },
         blocklist: None,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reflection: true,

@@ -154,7 +154,9 @@ async fn the_one_permission_is_enough() {
         let exchanged = method.path.contains("/Exchange").then_some(Code::Unauthenticated);
         // A tenant that issues no tokens.
         let issued = method.path.ends_with("/IssueToken").then_some(Code::FailedPrecondition);
-        let good = [Code::Ok].into_iter().chain(revoked).chain(exchanged).chain(issued);
+        // The unknown job.
+        let of_a_job = method.descriptor.input().get_field_by_name("job_id").map(|_| Code::NotFound);
+        let good = [Code::Ok].into_iter().chain(revoked).chain(exchanged).chain(issued).chain(of_a_job);
         assert!(good.into_iter().any(|good| good == code), "{}: {code:?}", method.path);
     }
 }

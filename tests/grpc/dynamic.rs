@@ -10,7 +10,8 @@ use rekey::{
     api::rules,
     proto::{
         BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
-        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, SecretPolicy, Tenant, create_device_request,
+        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, ResetManyRequest, SecretPolicy, Tenant,
+        create_device_request,
         create_integration_request, create_user_request,
     },
 };
@@ -43,7 +44,16 @@ impl Method {
         if self.descriptor.name() == "DeleteTenant" {
             request.set_field_by_name("force", Value::Bool(true));
         }
+        // What changes many at once has to be looked at first.
+        if self.changes_many() {
+            request.set_field_by_name("validate_only", Value::Bool(true));
+        }
         request
+    }
+
+    /// Whether it begins a job.
+    pub(crate) fn changes_many(&self) -> bool {
+        self.descriptor.is_server_streaming() && self.descriptor.input().get_field_by_name("confirmation").is_some()
     }
 
     /// Whether its request names a tenant.
@@ -83,7 +93,7 @@ fn value<'a>(field: &str, tenant: &'a str) -> &'a str {
         "device_id" => "cam",
         "integration_id" => "mdm",
         "caller_id" => "svc",
-        "token_id" => "unknown",
+        "token_id" | "job_id" => "unknown",
         "api_key" => "a-key-of-svc",
         "username" | "user_name" => "somebody",
         "password" | "current_password" | "new_password" => PASSWORD,
@@ -160,6 +170,21 @@ pub(crate) async fn mend(rekey: &Rekey, method: &Method, tenant: &str) {
         "DeleteCaller" => make_caller(rekey, tenant).await,
         _ => {}
     }
+}
+
+/// Resets every device of a tenant by a job, and returns that once it has ended.
+pub(crate) async fn reset_all(rekey: &Rekey, tenant: &str) -> String {
+    let mut devices = rekey.admin().devices;
+    let request = ResetManyRequest { tenant_id: tenant.to_owned(), ..ResetManyRequest::default() };
+    let look = ResetManyRequest { validate_only: true, ..request.clone() };
+    let mut answers = devices.reset_many(look).await.unwrap().into_inner();
+    let confirmation = answers.message().await.unwrap().unwrap().plan.unwrap().confirmation;
+    let mut answers = devices.reset_many(ResetManyRequest { confirmation, ..request }).await.unwrap().into_inner();
+    let mut job_id = String::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        job_id = answer.job.unwrap().job_id;
+    }
+    job_id
 }
 
 async fn make_user(rekey: &Rekey, tenant: &str) {

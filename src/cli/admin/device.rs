@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     Change, Exit, Failure, NewSecret, Target, call,
     lifecycle::{self, Noun},
+    many::{Deed, Many},
     pair, pairs, password, updated,
 };
 use crate::cli::{
@@ -28,6 +29,7 @@ Examples:
   rekey device reset 4711 --generate
   rekey device reveal 4711 --purpose 'installed on site'
   rekey device list --filter 'labels.site = \"north\"'
+  rekey device reset-many --filter 'labels.site = \"north\"' --dry-run
 ";
 
 /// Devices: machines with a user name and a password
@@ -43,6 +45,7 @@ enum Command {
     Create(Create),
     Update(Update),
     Reset(Reset),
+    ResetMany(ResetMany),
     Reveal(Reveal),
     Verify(Verify),
     #[command(flatten)]
@@ -107,6 +110,13 @@ struct Reset {
     target: Target,
 }
 
+/// Give every device that fits a new password, made by the service; reveal shows them
+#[derive(clap::Args, Debug)]
+struct ResetMany {
+    #[command(flatten)]
+    many: Many,
+}
+
 /// Show what a device signs in with, in clear; it is recorded
 #[derive(clap::Args, Debug)]
 struct Reveal {
@@ -151,6 +161,10 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let request = request.set("device_id", id).maybe("user_name", user_name);
             let request = request.set("validate_only", validate_only).change(&change).secret("password", &secret)?;
             target.show(&session, "DeviceService/ResetAuthentication", request).await
+        }
+        Command::ResetMany(ResetMany { many }) => {
+            let verb = "Give new passwords to".to_owned();
+            many.run(Deed { method: "DeviceService/ResetMany", verb, nouns: "devices" }, |request| request).await
         }
         Command::Reveal(Reveal { id, purpose, target }) => {
             let (session, request) = target.open().await?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     Change, Exit, Failure, NewSecret, Target, call,
     lifecycle::{self, Noun},
+    many::{Deed, Many},
     pair, pairs, password, updated,
 };
 use crate::cli::{
@@ -30,6 +31,7 @@ Examples:
   rekey user verify-password jane@example.com --password-file - < password
   rekey user update 5f2b… --username jane.doe@example.com
   rekey user unlock 5f2b… --output json
+  rekey user expire-passwords must-change --filter 'labels.team = \"blue\"' --dry-run
 ";
 
 /// Users: people with passwords
@@ -45,6 +47,7 @@ enum Command {
     Create(Create),
     Update(Update),
     ResetPassword(ResetPassword),
+    ExpirePasswords(ExpirePasswords),
     ChangePassword(ChangePassword),
     /// Check a password; ends with 1 where it is not right
     VerifyPassword(Check),
@@ -124,6 +127,24 @@ struct ResetPassword {
     target: Target,
 }
 
+/// Let the password of every user that fits expire
+#[derive(clap::Args, Debug)]
+struct ExpirePasswords {
+    /// What becomes of them
+    #[arg(value_enum)]
+    mode: ExpiryMode,
+    #[command(flatten)]
+    many: Many,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ExpiryMode {
+    /// They verify, as ones that their owners must change first
+    MustChange,
+    /// They verify no more: their owners need a reset
+    Void,
+}
+
 /// Change a password, with the one in force
 #[derive(clap::Args, Debug)]
 struct ChangePassword {
@@ -161,6 +182,14 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let request = request.set("user_id", id).set("validate_only", validate_only).change(&change);
             let request = request.secret("new_password", &secret)?;
             target.show(&session, "UserService/ResetPassword", request).await
+        }
+        Command::ExpirePasswords(ExpirePasswords { mode, many }) => {
+            let (name, verb) = match mode {
+                ExpiryMode::MustChange => ("EXPIRY_MODE_MUST_CHANGE", "Demand a new password of"),
+                ExpiryMode::Void => ("EXPIRY_MODE_VOID", "Make void the passwords of"),
+            };
+            let deed = Deed { method: "UserService/ExpirePasswords", verb: verb.to_owned(), nouns: "users" };
+            many.run(deed, |request| request.set("mode", name)).await
         }
         Command::ChangePassword(ChangePassword {
             username,

@@ -357,7 +357,10 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         | R::NoPreviousSecret
         | R::PreviousSecretLive
         | R::LastSecret
-        | R::SecretVersionNotFound => system_error(),
+        | R::SecretVersionNotFound
+        | R::JobNotFound
+        | R::ConfirmationNeeded
+        | R::MatchesChanged => system_error(),
     }
 }
 
