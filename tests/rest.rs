@@ -59,7 +59,8 @@ fn routes() -> Vec<(String, String, bool)> {
         routes.push((method.to_uppercase(), path, !text("body").is_empty()));
     };
     for service in DESCRIPTORS.services() {
-        for method in service.methods().filter(|method| !method.is_client_streaming()) {
+        for method in service.methods().filter(|method| !method.is_client_streaming() && !method.is_server_streaming())
+        {
             let options = method.options();
             let Field::Message(rule) = options.get_extension(&http).into_owned() else {
                 panic!("{}", method.full_name())

@@ -28,8 +28,8 @@ use crate::{
     },
     proto::{
         self, Answered, Asked, CancelJobRequest, CancelJobResponse, ExpirePasswordsRequest, ExpirePasswordsResponse,
-        GetJobRequest, GetJobResponse, JobPlan, ListJobsRequest, ListJobsResponse, ResetManyRequest,
-        ResetManyResponse, WatchJobRequest, WatchJobResponse, job_service_server::JobService,
+        GetJobRequest, GetJobResponse, JobPlan, ListJobsRequest, ListJobsResponse, ResetManyRequest, ResetManyResponse,
+        WatchJobRequest, WatchJobResponse, job_service_server::JobService,
     },
 };
 

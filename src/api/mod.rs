@@ -39,9 +39,10 @@ use crate::{
     ops::Ops,
     proto::{
         DESCRIPTOR_SET, audit_service_server::AuditServiceServer, caller_service_server::CallerServiceServer,
-        device_service_server::DeviceServiceServer, integration_service_server::IntegrationServiceServer, job_service_server::JobServiceServer,
-        policy_service_server::PolicyServiceServer, tenant_service_server::TenantServiceServer,
-        token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
+        device_service_server::DeviceServiceServer, integration_service_server::IntegrationServiceServer,
+        job_service_server::JobServiceServer, policy_service_server::PolicyServiceServer,
+        tenant_service_server::TenantServiceServer, token_service_server::TokenServiceServer,
+        user_service_server::UserServiceServer,
     },
 };
 

@@ -4,8 +4,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     answer::{answer, secret_text, soft_lock, state, timestamp, token_text, unless_overloaded},
-    import,
-    job,
+    import, job,
     listing::page_of,
     mask::Mask,
     named::named,

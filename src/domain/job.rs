@@ -264,10 +264,7 @@ mod tests {
     fn what_is_kept_of_a_task_stays_readable() {
         for (task, json) in [
             (Task::ResetMany {}, r#"{"reset_many":{}}"#),
-            (
-                Task::ExpirePasswords { mode: ExpiryMode::MustChange },
-                r#"{"expire_passwords":{"mode":"must_change"}}"#,
-            ),
+            (Task::ExpirePasswords { mode: ExpiryMode::MustChange }, r#"{"expire_passwords":{"mode":"must_change"}}"#),
             (Task::ExpirePasswords { mode: ExpiryMode::Void }, r#"{"expire_passwords":{"mode":"void"}}"#),
         ] {
             assert_eq!(serde_json::to_string(&task).unwrap(), json);

@@ -75,14 +75,8 @@ const GROUPS: &[&str] = &[
 ];
 
 /// What may be done only to users who stand below.
-const RANKED: &[&str] = &[
-    "users:delete",
-    "users:disable",
-    "users:expirePasswords",
-    "users:lock",
-    "users:resetPassword",
-    "users:update",
-];
+const RANKED: &[&str] =
+    &["users:delete", "users:disable", "users:expirePasswords", "users:lock", "users:resetPassword", "users:update"];
 
 /// What can be held for oneself only: the methods that look at whom they are about.
 const OWN: &[&str] = &["users:changePassword", "users:get", "users:resetPassword"];

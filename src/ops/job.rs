@@ -17,11 +17,12 @@ use crate::{
     access::ProofKind,
     audit::{Outcome, Target},
     domain::{
-        Error, Filter, Job, JobState, Reason, ResourceId, Result, SubjectKind, SubjectRef, Tenant, TenantRef,
+        Error, Filter, Job, JobState, Order, Reason, ResourceId, Result, SubjectKind, SubjectRef, Tenant, TenantRef,
         Timestamp, Uid, Violation,
         job::{Asker, Tally, Task, default_tolerance},
+        listing::OrderBy,
     },
-    store::{JobEnd, Matches, Store},
+    store::{JobEnd, Matches, Store, SubjectListing},
 };
 
 /// How long a confirmation is good. Long enough for replicas' clocks to differ by minutes.
@@ -226,8 +227,7 @@ impl Ops {
                 let end = Timestamp::from_micros(end.parse().ok()?);
                 (self.now() < end).then(|| before.to_owned())
             });
-            let rule =
-                "must be the next_page_token of an answer to the same caller and the same request, not older than a day";
+            let rule = "must be the next_page_token of an answer to the same caller and the same request, not older than a day";
             Some(opened.ok_or_else(|| Error::fields(vec![Violation::new("page_token", rule)]))?)
         };
         let limit = u64::from(request.size) + 1;
@@ -289,8 +289,16 @@ impl Ops {
 
     async fn plan_job(&self, call: &Call, tenant: &Tenant, request: &BeginJob) -> Result<Plan> {
         let matches = request.matches(tenant);
-        let (total, last) = self.store.count_matches(&matches).await?;
-        let sample = self.store.next_matches(&matches, "", &last, SAMPLE).await?;
+        let (total, _) = self.store.count_matches(&matches).await?;
+        let first = SubjectListing {
+            tenant_uid: matches.tenant_uid,
+            kind: matches.kind,
+            filter: matches.filter,
+            order: Order { by: OrderBy::Id, descending: false },
+            after: None,
+            limit: SAMPLE,
+        };
+        let sample = self.store.list_subjects(&first).await?;
         let now = self.now();
         let (uid, expire_time) = (self.make_uid(now), now.plus(CONFIRMED_FOR));
         let content = format!("{} {total} {uid}", expire_time.micros());

@@ -2,15 +2,15 @@
 //! that work on one job each step is done by one of them.
 
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, UpdateMany,
+    ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _, UpdateMany,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 
 use super::{
     Store, SubjectChange,
     audit::append,
-    entity::{job, subject},
+    entity::{job, subject, subject_label},
     error::{Failure, concurrent_change, unreadable},
     listing::matching_subjects,
     subject::{ChangeSubject, read as read_subject},
@@ -18,11 +18,17 @@ use super::{
 };
 use crate::{
     audit::Record,
-    domain::{Error, Filter, Job, JobState, Result, Subject, SubjectKind, Timestamp, Uid, job::Tally},
+    domain::{
+        Error, Filter, Job, JobState, Result, Subject, SubjectKind, Timestamp, Uid,
+        filter::{Bound, Comparison, TextField, TextMatch, TimeField, after_prefix},
+        job::Tally,
+    },
 };
 
 /// Jobs that are looked at at once.
 const RUNNING: u64 = 1_000;
+/// Subjects that are looked at at once, however few of them match.
+const WINDOW: u64 = 1_000;
 
 /// The subjects that a job is about, in the order of their uids.
 #[derive(Clone, Debug)]
@@ -33,6 +39,15 @@ pub struct Matches {
     pub kind: SubjectKind,
     /// Which of them.
     pub filter: Filter,
+}
+
+/// Subjects that match, of a stretch of all.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// In the order of their uids.
+    pub subjects: Vec<Subject>,
+    /// The uid of the last one that was looked at; `None` where there is nothing beyond.
+    pub end: Option<String>,
 }
 
 /// One step of a job: a subject is changed, that is recorded, and the job goes on; or nothing of it is done.
@@ -80,8 +95,8 @@ impl Store {
     /// # Errors
     /// Unavailable.
     pub async fn count_matches(&self, matches: &Matches) -> Result<(i64, String)> {
-        let found: Option<(i64, Option<String>)> = matches
-            .all()
+        let Matches { tenant_uid, kind, filter } = matches;
+        let found: Option<(i64, Option<String>)> = matching_subjects(tenant_uid, *kind, filter)
             .select_only()
             .column_as(subject::Column::Uid.count(), "count")
             .column_as(subject::Column::Uid.max(), "last")
@@ -92,18 +107,24 @@ impl Store {
         Ok((count, last.unwrap_or_default()))
     }
 
-    /// The next subjects that match, after one uid and up to another.
+    /// The next subjects that match, after one uid and up to another, of at most a thousand that are looked at.
     ///
     /// # Errors
     /// Unavailable.
-    pub async fn next_matches(&self, matches: &Matches, after: &str, until: &str, limit: u64) -> Result<Vec<Subject>> {
-        // Rows are compared whole, so that the index of this order is the one that is walked.
+    pub async fn next_matches(&self, matches: &Matches, after: &str, until: &str, limit: u64) -> Result<Window> {
         let columns = [subject::Column::TenantUid, subject::Column::Kind, subject::Column::Uid];
-        let row = || Expr::tuple(columns.map(Expr::col));
-        let to = |uid| Expr::tuple([matches.tenant_uid.as_str(), matches.kind.as_str(), uid].map(Expr::val));
-        let query = matches.all().filter(row().gt(to(after))).filter(row().lte(to(until)));
-        let query = columns.iter().fold(query, |query, column| query.order_by_asc(*column));
-        query.limit(limit).all(&self.reader).await?.into_iter().map(read_subject).collect()
+        let between = |to: &str| {
+            // Rows are compared whole, so that the index of this order is the one that is walked.
+            let row = || Expr::tuple(columns.map(Expr::col));
+            let place = |uid| Expr::tuple([matches.tenant_uid.as_str(), matches.kind.as_str(), uid].map(Expr::val));
+            let query = subject::Entity::find().filter(row().gt(place(after))).filter(row().lte(place(to)));
+            columns.iter().fold(query, |query, column| query.order_by_asc(*column))
+        };
+        let end = between(until).select_only().column(subject::Column::Uid).offset(WINDOW - 1).limit(1);
+        let end: Option<String> = end.into_tuple().one(&self.reader).await?;
+        let query = between(end.as_deref().unwrap_or(until)).filter(looked_at(&matches.filter)).limit(limit);
+        let subjects = query.all(&self.reader).await?.into_iter().map(read_subject).collect::<Result<_>>()?;
+        Ok(Window { subjects, end })
     }
 
     /// A job of a tenant.
@@ -167,13 +188,13 @@ impl Store {
         self.run(InsertJob { row: row(&job)?, record }).await
     }
 
-    /// Makes a process the owner of a running job, or nobody where it names none, and returns the job; `None` where it has
-    /// another revision by now or has ended.
+    /// Makes a process the owner of a running job, or nobody where it names none, moves the job's cursor where one is named,
+    /// and returns the job; `None` where it has another revision by now or has ended.
     ///
     /// # Errors
     /// Unavailable; outcome unknown.
-    pub async fn own_job(&self, uid: &Uid, revision: i64, owner: &str) -> Result<Option<Job>> {
-        self.run(OwnJob { uid: uid.clone(), revision, owner: owner.to_owned() }).await
+    pub async fn own_job(&self, uid: &Uid, revision: i64, owner: &str, cursor: Option<String>) -> Result<Option<Job>> {
+        self.run(OwnJob { uid: uid.clone(), revision, owner: owner.to_owned(), cursor }).await
     }
 
     /// Does a step of a job; false where another process was faster, or the job has ended.
@@ -199,9 +220,55 @@ impl Store {
     }
 }
 
-impl Matches {
-    fn all(&self) -> Select<subject::Entity> {
-        matching_subjects(&self.tenant_uid, self.kind, &self.filter)
+/// What a filter says of a row that is looked at. In these forms no index answers it: one that did would have all that
+/// match sorted for each window, of which there are thousands.
+fn looked_at(filter: &Filter) -> Condition {
+    let mut wanted = Condition::all();
+    for comparison in &filter.0 {
+        wanted = wanted.add(match comparison {
+            Comparison::State(state) => Condition::all().add(Expr::cust("state || ''").eq(state.as_str())),
+            Comparison::Text(TextField::Login, text) => matching(Expr::cust("login || ''"), text),
+            Comparison::Text(TextField::DisplayName, text) => matching(Expr::cust("display_name || ''"), text),
+            Comparison::Label(name, text) => {
+                let of_subject = Expr::col((subject_label::Entity, subject_label::Column::SubjectUid))
+                    .equals((subject::Entity, subject::Column::Uid));
+                let value = Expr::col((subject_label::Entity, subject_label::Column::Value));
+                let labelled = subject_label::Entity::find()
+                    .select_only()
+                    .column(subject_label::Column::SubjectUid)
+                    .filter(of_subject)
+                    .filter(subject_label::Column::Name.eq(name.as_str()))
+                    .filter(matching(value, text));
+                Condition::all().add(Expr::exists(labelled.into_query()))
+            }
+            Comparison::Time(field, bound, time) => {
+                let column = match field {
+                    TimeField::Create => Expr::cust("create_time + 0"),
+                    TimeField::Update => Expr::cust("update_time + 0"),
+                };
+                let micros = time.micros();
+                Condition::all().add(match bound {
+                    Bound::Before => column.lt(micros),
+                    Bound::Until => column.lte(micros),
+                    Bound::After => column.gt(micros),
+                    Bound::From => column.gte(micros),
+                })
+            }
+        });
+    }
+    wanted
+}
+
+fn matching(text: Expr, wanted: &TextMatch) -> Condition {
+    match wanted {
+        TextMatch::Exact(exact) => Condition::all().add(text.eq(exact.as_str())),
+        TextMatch::Prefix(prefix) => {
+            let from = Condition::all().add(text.clone().gte(prefix.as_str()));
+            match after_prefix(prefix) {
+                Some(end) => from.add(text.lt(end)),
+                None => from,
+            }
+        }
     }
 }
 
@@ -293,6 +360,7 @@ struct OwnJob {
     uid: Uid,
     revision: i64,
     owner: String,
+    cursor: Option<String>,
 }
 
 impl Command for OwnJob {
@@ -301,12 +369,13 @@ impl Command for OwnJob {
     type Output = Option<Job>;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Option<Job>, Failure> {
-        let owned = change(&self.uid)
+        let mut update = change(&self.uid)
             .col_expr(job::Column::Owner, Expr::value(self.owner.as_str()))
-            .filter(job::Column::Revision.eq(self.revision))
-            .exec(transaction)
-            .await?;
-        if owned.rows_affected == 0 {
+            .filter(job::Column::Revision.eq(self.revision));
+        if let Some(cursor) = &self.cursor {
+            update = update.col_expr(job::Column::Cursor, Expr::value(cursor.as_str()));
+        }
+        if update.exec(transaction).await?.rows_affected == 0 {
             return Ok(None);
         }
         let row = job::Entity::find_by_id(self.uid.as_str()).one(transaction).await?;

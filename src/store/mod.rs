@@ -47,7 +47,7 @@ use crate::{
 
 use doubt::Doubt;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
-pub use job::{JobEnd, JobStep, Matches, RunningJob};
+pub use job::{JobEnd, JobStep, Matches, RunningJob, Window};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
 

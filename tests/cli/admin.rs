@@ -199,3 +199,45 @@ fn help_teaches_and_no_secret_is_an_argument() {
         }
     }
 }
+
+#[test]
+fn many_at_once_are_looked_at_and_seen_through() {
+    let site = Site::new();
+    let tenant = ["--tenant", "acme"];
+    let with = |arguments: &[&'static str]| [arguments, &tenant].concat();
+    for id in ["4711", "4712", "4713"] {
+        site.good(&[&["device", "create", "--generate", "--id", id, id][..], &tenant].concat());
+    }
+    let look = site.run(&with(&["device", "reset-many", "--filter", "user_name = \"471*\"", "--dry-run"]));
+    assert_eq!((look.code, look.stdout.as_str()), (0, ""));
+    assert_eq!(look.stderr.trim(), "3 devices fit, such as 4711, 4712, 4713");
+    let plan = site.json(&with(&["device", "reset-many", "--dry-run"]));
+    assert_eq!((&plan["total"], plan["sampleIds"].as_array().unwrap().len()), (&Value::from("3"), 3));
+
+    let unsaid = site.run(&with(&["device", "reset-many"]));
+    assert!(unsaid.code == 1 && unsaid.stderr.contains("--yes"), "{}", unsaid.stderr);
+    let done = site.good(&with(&["device", "reset-many", "--max-per-second", "1000", "--yes"]));
+    assert_eq!(done.trim(), "done: 3 of 3 done, 0 skipped, 0 failed");
+    let lines = site.good(&with(&["device", "reset-many", "--yes", "--output", "json"]));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((last["state"].as_str(), last["done"].as_str()), (Some("JOB_STATE_DONE"), Some("3")));
+    let id = last["jobId"].as_str().unwrap();
+
+    site.good(&with(&["user", "create", "jane", "--id", "u1", "--generate"]));
+    let expired = site.good(&with(&["user", "expire-passwords", "void", "--yes"]));
+    assert_eq!(expired.trim(), "done: 1 of 1 done, 0 skipped, 0 failed");
+    let none = site.run(&with(&["user", "expire-passwords", "must-change", "--filter", "state = LOCKED", "--yes"]));
+    assert_eq!((none.code, none.stderr.trim()), (0, "0 users fit"));
+
+    let listed = site.good(&with(&["job", "list", "--filter", "state = DONE"]));
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.contains("EXPIRE_PASSWORDS") && listed.contains(id), "{listed}");
+    assert_eq!(field(&site.good(&[&["job", "get", id][..], &tenant].concat()), "done"), "3");
+    let watched = site.good(&[&["job", "watch", id][..], &tenant].concat());
+    assert_eq!(watched.trim(), "done: 3 of 3 done, 0 skipped, 0 failed");
+    assert!(site.good(&[&["job", "cancel", id][..], &tenant].concat()).contains("changes nobody any more"));
+    let unknown = site.run(&with(&["job", "get", "nobody"]));
+    assert!(unknown.code == 1 && unknown.stderr.contains("JOB_NOT_FOUND"), "{}", unknown.stderr);
+    assert_eq!(site.service.stop().0, 0);
+}

@@ -11,8 +11,7 @@ use rekey::{
     proto::{
         BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
         CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, ResetManyRequest, SecretPolicy, Tenant,
-        create_device_request,
-        create_integration_request, create_user_request,
+        create_device_request, create_integration_request, create_user_request,
     },
 };
 use tonic::{Request, Status, metadata::MetadataMap, transport::Channel};

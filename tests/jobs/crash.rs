@@ -30,10 +30,8 @@ struct Mortal {
 
 impl Mortal {
     async fn start(stopped: &Stopped, jobs: JobOptions) -> Self {
-        let environment = Environment {
-            clock: Arc::clone(&stopped.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(SystemEntropy),
-        };
+        let environment =
+            Environment { clock: Arc::clone(&stopped.clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
         let mut options = stopped.options.clone();
         options.jobs = jobs;
         let runtime = Runtime::new().unwrap();

@@ -7,7 +7,7 @@ use rekey::proto::{
 };
 use tonic::Status;
 
-use super::{TENANT, counts, records};
+use super::{TENANT, counts, records, start, start_on_postgres};
 use crate::common::rekey::{Clients, Rekey, fields, reason};
 
 const FIRST: &str = "the first long enough phrase";
@@ -15,8 +15,8 @@ const SECOND: &str = "the second long enough phrase";
 
 /// Users of ranks 0 and 500, and one without a password, where nobody takes one of the last three again.
 async fn with_users() -> Vec<Rekey> {
-    let mut all = vec![Rekey::start().await];
-    all.extend(Rekey::start_on_postgres().await);
+    let mut all = vec![start().await];
+    all.extend(start_on_postgres().await);
     for rekey in &all {
         let user_policy = SecretPolicy { history: Some(3), reset_must_change: Some(false), ..SecretPolicy::default() };
         rekey

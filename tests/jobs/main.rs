@@ -16,21 +16,45 @@ mod crash;
 mod expire;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use rekey::proto::{
-    AuditRecord, CreateDeviceRequest, GetJobRequest, Job, JobPlan, JobState, ListAuditRecordsRequest, ResetManyRequest,
-    ResetManyResponse, Tenant,
+use rekey::{
+    app::ServiceOptions,
+    ops::job::JobOptions,
+    proto::{
+        AuditRecord, CreateDeviceRequest, GetJobRequest, Job, JobPlan, JobState, ListAuditRecordsRequest,
+        ResetManyRequest, ResetManyResponse, Tenant,
+    },
+    store::StoreOptions,
 };
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use tonic::{Status, Streaming};
 
-use crate::common::rekey::{Clients, Rekey};
+use crate::common::{
+    postgres,
+    rekey::{Clients, Rekey},
+};
 
 const TENANT: &str = "plant";
 
+/// Nobody has to wait long.
+const FAST: JobOptions = JobOptions { lease: Duration::from_millis(250), poll: Duration::from_millis(20) };
+
+async fn start() -> Rekey {
+    Rekey::start_with(|options| options.jobs = FAST).await
+}
+
+async fn start_on_postgres() -> Option<Rekey> {
+    let store = StoreOptions { url: postgres::url()?, max_connections: 8 };
+    let adjust = |options: &mut ServiceOptions| {
+        options.store = store;
+        options.jobs = FAST;
+    };
+    Some(Rekey::start_with(adjust).await)
+}
+
 async fn with_tenant() -> Rekey {
-    let rekey = Rekey::start().await;
+    let rekey = start().await;
     rekey.make_tenant(Tenant { tenant_id: TENANT.to_owned(), ..Tenant::default() }).await;
     rekey
 }
@@ -38,7 +62,7 @@ async fn with_tenant() -> Rekey {
 /// The same on both engines; PostgreSQL where there is one.
 async fn with_tenants() -> Vec<Rekey> {
     let mut all = vec![with_tenant().await];
-    if let Some(rekey) = Rekey::start_on_postgres().await {
+    if let Some(rekey) = start_on_postgres().await {
         rekey.make_tenant(Tenant { tenant_id: TENANT.to_owned(), ..Tenant::default() }).await;
         all.push(rekey);
     }
@@ -124,7 +148,7 @@ async fn texts(rekey: &Rekey, sql: &str) -> Vec<String> {
 
 /// The tenant's records of this act.
 async fn records(rekey: &Rekey, action: &str) -> Vec<AuditRecord> {
-    rekey.clock.advance(std::time::Duration::from_secs(11));
+    rekey.clock.advance(Duration::from_secs(11));
     let mut request = ListAuditRecordsRequest {
         tenant_id: TENANT.to_owned(),
         page_size: 1_000,

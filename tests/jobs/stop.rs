@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use rekey::proto::{
-    CancelJobRequest, CreateCallerRequest, DeleteDeviceRequest, DisableCallerRequest, DisableTenantRequest, JobState,
-    ResetManyRequest, Role, WatchJobRequest,
+    CancelJobRequest, CreateCallerRequest, DeleteDeviceRequest, DeleteTenantRequest, DisableCallerRequest,
+    DisableTenantRequest, JobState, ResetManyRequest, Role, WatchJobRequest,
 };
 use tonic::Code;
 
-use super::{TENANT, begin, counts, get, last, make_devices, next, plan, records, reset, with_tenant, with_tenants};
+use super::{
+    TENANT, begin, counts, get, last, make_devices, next, plan, records, reset, texts, with_tenant, with_tenants,
+};
 use crate::common::rekey::reason;
 
 fn ids(count: usize) -> impl Iterator<Item = String> {
@@ -45,7 +47,8 @@ async fn a_job_that_is_cancelled_changes_nobody_any_more() {
         let changed = changed.iter().filter(|record| record.target_kind == "device").count();
         assert_eq!(i64::try_from(changed).unwrap(), ended.done);
         let told = records(&rekey, "JobService/CancelJob").await;
-        let told: Vec<_> = told.iter().filter(|record| record.outcome == "succeeded").map(|told| &told.detail).collect();
+        let told: Vec<_> =
+            told.iter().filter(|record| record.outcome == "succeeded").map(|told| &told.detail).collect();
         assert_eq!(told.len(), 3, "{told:?}");
         assert_eq!(*told[0], format!("cancelled: {} done, 0 skipped, 0 failed of 100", ended.done));
         assert_eq!(told[1], "has ended already");
@@ -70,8 +73,7 @@ async fn a_job_goes_no_further_than_whoever_asked_for_it_may() {
         let mut answers = begin(&clients, ResetManyRequest { max_per_second: 100, ..reset("") }).await.unwrap();
         let job = next(&mut answers).await.unwrap();
         if step == "disable" {
-            let request =
-                DisableCallerRequest { tenant_id: text(TENANT), caller_id: text(step), ..Default::default() };
+            let request = DisableCallerRequest { tenant_id: text(TENANT), caller_id: text(step), ..Default::default() };
             admin.callers.clone().disable_caller(request).await.unwrap();
         } else {
             let request = DisableTenantRequest { tenant_id: text(TENANT), ..Default::default() };
@@ -113,7 +115,8 @@ async fn who_comes_or_goes_meanwhile_moves_nobody_else() {
             };
             admin.devices.clone().delete_device(request).await.unwrap();
         }
-        make_devices(&admin, ["d059".to_owned()].into_iter().chain((100..120).map(|number| format!("d{number}")))).await;
+        make_devices(&admin, ["d059".to_owned()].into_iter().chain((100..120).map(|number| format!("d{number}"))))
+            .await;
         let ended = last(answers).await;
         assert_eq!((ended.state(), ended.total), (JobState::Done, 60));
         assert!((56..=60).contains(&ended.done) && ended.failed == 0, "{ended:?}");
@@ -152,4 +155,21 @@ async fn a_stream_ends_with_its_server_and_the_job_goes_on_elsewhere() {
     assert_eq!(counts(&end.unwrap()), (JobState::Done, 80, 0, 0));
     replica.stop().await;
     drop(stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_with_its_tenant() {
+    for rekey in with_tenants().await {
+        let admin = rekey.admin();
+        make_devices(&admin, ids(100)).await;
+        let mut answers = begin(&admin, ResetManyRequest { max_per_second: 500, ..reset("") }).await.unwrap();
+        while next(&mut answers).await.unwrap().done == 0 {}
+        let delete = DeleteTenantRequest { tenant_id: TENANT.to_owned(), force: true, ..Default::default() };
+        admin.tenants.clone().delete_tenant(delete).await.unwrap();
+        while next(&mut answers).await.is_some() {}
+        for table in ["job", "secret JOIN subject ON uid = subject_uid AND kind = 'device'"] {
+            assert_eq!(texts(&rekey, &format!("SELECT '' || count(*) FROM {table}")).await, ["0"], "{table}");
+        }
+        rekey.stop().await;
+    }
 }

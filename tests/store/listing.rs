@@ -8,7 +8,10 @@ use rekey::{
         filter::{TextField, Vocabulary},
         listing::OrderBy,
     },
-    store::{Store, StoreOptions, SubjectChange, SubjectDeletion, SubjectListing, TenantDeletion, TenantListing},
+    store::{
+        Matches, Store, StoreOptions, SubjectChange, SubjectDeletion, SubjectListing, TenantDeletion, TenantListing,
+        Window,
+    },
 };
 
 use crate::fixture::{
@@ -63,6 +66,15 @@ pub(crate) async fn lists_are_filtered_by_what_stands_in_the_rows(database: Data
         let found = database.store.list_subjects(listing).await.unwrap();
         assert!(found.iter().all(|user| user.tenant_uid == listing.tenant_uid));
         assert_eq!(database.store.count_subjects(listing).await.unwrap(), i64::try_from(found.len()).unwrap());
+        // Whoever walks through all of them meets the same ones.
+        let SubjectListing { tenant_uid, kind, filter, .. } = listing.clone();
+        let matches = Matches { tenant_uid, kind, filter };
+        let (count, last) = database.store.count_matches(&matches).await.unwrap();
+        let Window { subjects: mut walked, end } = database.store.next_matches(&matches, "", &last, 100).await.unwrap();
+        assert!(walked.is_sorted_by_key(|user| user.uid.clone()) && end.is_none());
+        walked.sort_by(|one, other| one.id.cmp(&other.id));
+        let ids = |users: &[Subject]| users.iter().map(|user| user.id.to_string()).collect::<Vec<_>>();
+        assert_eq!((ids(&walked), count), (ids(&found), i64::try_from(found.len()).unwrap()));
         found.iter().map(|user| user.id.as_str().trim_start_matches('u')).collect()
     };
     for (text, expected) in [

@@ -21,7 +21,7 @@ use crate::{
         Error, Job, JobState, Reason, Result, Secret, Subject, SubjectKind, Tenant, Uid,
         job::{Fate, Task},
     },
-    store::{JobEnd, JobStep, Matches, RunningJob, SubjectChange},
+    store::{JobEnd, JobStep, Matches, RunningJob, SubjectChange, Window},
 };
 
 /// For how long the right of whoever asked is taken for granted; the same as elsewhere.
@@ -82,7 +82,7 @@ impl Ops {
 
     /// Works on one job for as long as it is this process's.
     async fn work_on(self, RunningJob { uid, revision, .. }: RunningJob) {
-        let owned = self.store.own_job(&uid, revision, self.jobs.owner.as_str()).await;
+        let owned = self.store.own_job(&uid, revision, self.jobs.owner.as_str(), None).await;
         let mut job = match owned {
             Ok(Some(job)) => job,
             Ok(None) => return,
@@ -124,7 +124,7 @@ impl Ops {
     /// Goes on with a job for as long as the right of whoever asked is taken for granted.
     async fn go_on(&self, job: &mut Job, pace: &mut Interval, tried: &mut u32) -> Result<Progress> {
         if self.jobs.is_stopping() {
-            self.store.own_job(&job.uid, job.revision, "").await?;
+            self.store.own_job(&job.uid, job.revision, "", None).await?;
             return Ok(Progress::Over);
         }
         let (tenant, call) = match self.vouch(job).await {
@@ -133,15 +133,16 @@ impl Ops {
             Err(error) => return self.fail(job, &error).await,
         };
         let until = Instant::now() + VOUCHED_FOR;
-        let matches = Matches {
-            tenant_uid: tenant.uid.clone(),
-            kind: job.task.subjects(),
-            filter: job.filter.clone(),
-        };
+        let matches = Matches { tenant_uid: tenant.uid.clone(), kind: job.task.subjects(), filter: job.filter.clone() };
         let size = job.max_per_second.clamp(1, PAGE).into();
-        let subjects = self.store.next_matches(&matches, &job.cursor, &job.until, size).await?;
+        let Window { subjects, end } = self.store.next_matches(&matches, &job.cursor, &job.until, size).await?;
         if subjects.is_empty() {
-            return self.end(&call, job).await;
+            let Some(end) = end else { return self.end(&call, job).await };
+            // Nobody in a long stretch: that is told, so that nobody takes the job for left.
+            let moved = self.store.own_job(&job.uid, job.revision, self.jobs.owner.as_str(), Some(end)).await?;
+            let Some(moved) = moved else { return Ok(Progress::Over) };
+            *job = moved;
+            return Ok(Progress::On);
         }
         let mut secrets = match job.task {
             Task::ResetMany { .. } => HashMap::new(),
