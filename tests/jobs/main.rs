@@ -70,9 +70,13 @@ async fn with_tenants() -> Vec<Rekey> {
 }
 
 async fn make_devices(clients: &Clients, ids: impl Iterator<Item = String>) {
-    let making: Vec<_> = ids.map(|id| tokio::spawn(make_device(clients.clone(), id))).collect();
-    for made in making {
-        made.await.unwrap();
+    let ids: Vec<_> = ids.collect();
+    // No more at once than a service works on.
+    for some in ids.chunks(32) {
+        let making: Vec<_> = some.iter().map(|id| tokio::spawn(make_device(clients.clone(), id.clone()))).collect();
+        for made in making {
+            made.await.unwrap();
+        }
     }
 }
 
