@@ -71,8 +71,8 @@ async fn with_tenants() -> Vec<Rekey> {
 
 async fn make_devices(clients: &Clients, ids: impl Iterator<Item = String>) {
     let ids: Vec<_> = ids.collect();
-    // No more at once than a service works on.
-    for some in ids.chunks(32) {
+    // No more at once than a database has connections.
+    for some in ids.chunks(8) {
         let making: Vec<_> = some.iter().map(|id| tokio::spawn(make_device(clients.clone(), id.clone()))).collect();
         for made in making {
             made.await.unwrap();
