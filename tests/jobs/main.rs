@@ -191,7 +191,8 @@ async fn assert_each_once(rekey: &Rekey, action: &str, kind: &str, job: &Job) {
     }
     assert_eq!(i64::try_from(changed.len()).unwrap(), job.total, "each has a record");
     assert!(changed.values().all(|count| *count == 1), "nobody has two");
-    let details: Vec<_> = of_job.iter().map(|record| record.detail.as_str()).collect();
+    let mut details: Vec<_> = of_job.iter().map(|record| record.detail.as_str()).collect();
+    details.sort_unstable();
     let total = job.total;
     assert_eq!(details.len(), 2, "{details:?}");
     assert!(details[0].starts_with(&format!("begins: {total}, ")), "{details:?}");
