@@ -371,6 +371,7 @@ fn options_do_not_tell_the_database_s_password() {
             foreign: ForeignBounds::DEFAULT,
         },
         limits: config.service().unwrap().limits,
+        expiry: config.service().unwrap().expiry,
         blocklist: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,
