@@ -226,6 +226,10 @@ impl UnaryService<VerifyAuthenticationRequest> for Answer {
 
     fn call(&mut self, request: Request<VerifyAuthenticationRequest>) -> Self::Future {
         let verified = request.into_inner().password == service::DEVICE_PASSWORD;
-        std::future::ready(Ok(Response::new(VerifyAuthenticationResponse { verified, device_id: "47".to_owned() })))
+        std::future::ready(Ok(Response::new(VerifyAuthenticationResponse {
+            verified,
+            device_id: "47".to_owned(),
+            secret_version: 1,
+        })))
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
     metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
-    ops::{LimitOptions, Ops, job::JobOptions},
+    ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions},
     store::{Store, StoreOptions},
 };
 
@@ -48,6 +48,8 @@ pub struct ServiceOptions {
     pub limits: LimitOptions,
     /// How jobs are shared with other processes.
     pub jobs: JobOptions,
+    /// When ends of secrets are told of.
+    pub expiry: ExpiryOptions,
     /// The list of breached passwords; none where absent.
     pub blocklist: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one.
@@ -190,11 +192,12 @@ impl Service {
         let server =
             tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
         let health = api::health::watch(ops.clone(), reporter.clone());
+        let expiry = ops.clone().watch_expiry(options.expiry);
         let census = metrics.is_some().then(|| ops.clone().watch_census(census));
         let watch = tokio::spawn(async move {
             match census {
-                Some(census) => drop(tokio::join!(health, census)),
-                None => health.await,
+                Some(census) => drop(tokio::join!(health, expiry, census)),
+                None => drop(tokio::join!(health, expiry)),
             }
         });
         let jobs = tokio::spawn(ops.clone().work_on_jobs());

@@ -24,7 +24,7 @@ use crate::{
     app::{ServiceOptions, StartError},
     crypto::HasherOptions,
     gateway::{self, GatewayOptions},
-    ops::job::JobOptions,
+    ops::{ExpiryOptions, job::JobOptions},
     store::StoreOptions,
 };
 
@@ -58,6 +58,7 @@ pub struct Config {
     foreign: Foreign,
     metrics: Metrics,
     limits: Limits,
+    expiry: Expiry,
     blocklist: Blocklist,
     /// What is logged, and how.
     pub log: Log,
@@ -121,6 +122,12 @@ impl Metrics {
     fn address(&self) -> Result<Option<SocketAddr>, AddrParseError> {
         if self.listen.is_empty() { Ok(None) } else { self.listen.parse().map(Some) }
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Expiry {
+    notice_s: u64,
+    every_s: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -196,6 +203,10 @@ impl Config {
             },
             limits: self.limits.options(),
             jobs: JobOptions::default(),
+            expiry: ExpiryOptions {
+                notice: Duration::from_secs(self.expiry.notice_s),
+                every: Duration::from_secs(self.expiry.every_s),
+            },
             blocklist: is_set(&self.blocklist.file).then(|| self.blocklist.file.clone()),
             listen: tls.listen,
             reflection: tls.reflection,
@@ -316,6 +327,8 @@ impl Config {
             ),
             Err(_) => ask(false, "metrics.listen must be an address such as 127.0.0.1:9464, or empty"),
         }
+        ask((1..=31_622_400).contains(&self.expiry.notice_s), "expiry.notice_s must be 1 to 31622400");
+        ask((1..=3_600).contains(&self.expiry.every_s), "expiry.every_s must be 1 to 3600");
         for problem in self.limits.problems() {
             ask(false, problem);
         }

@@ -8,10 +8,11 @@ use super::{
     listing::page_of,
     mask::Mask,
     named::named,
+    rotation::{Place, versions},
     validate::{ByIdOrLogin, Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
-    domain::{Error, Password, SubjectKind, Transition},
+    domain::{Error, Password, SubjectKind, Transition, rotation::Act},
     ops::{
         Ops, Source,
         device::{CreateDevice, DeviceView, ResetAuthentication, VerifyAuthentication},
@@ -62,12 +63,13 @@ impl DeviceService for DeviceApi {
                 }
                 None => Some(Source::Generate(None)),
             };
-            let (Some(tenant), Some(id), Some(user_name), Some(labels), Some(source)) =
-                (tenant, id, user_name, labels, source)
+            let expire_time = fields.time("expire_time", request.expire_time);
+            let (Some(tenant), Some(id), Some(user_name), Some(labels), Some(source), Some(expire_time)) =
+                (tenant, id, user_name, labels, source, expire_time)
             else {
                 return Err(fields.error());
             };
-            let create = CreateDevice { tenant, id, user_name, labels, source };
+            let create = CreateDevice { tenant, id, user_name, labels, source, expire_time };
             let (device, password) = self.ops.create_device(call, create).await?;
             let authentication = authentication(device.subject.login.clone(), Some(&password));
             Ok(CreateDeviceResponse { device: Some(device.into()), authentication: Some(authentication) })
@@ -111,13 +113,18 @@ impl DeviceService for DeviceApi {
                 Some(user_name) => fields.user_name(user_name).map(Some),
                 None => Some(None),
             };
-            let (Some(tenant), Some(device_id), Some(user_name), Some(source)) = (tenant, device_id, user_name, source)
+            let ResetAuthenticationRequest { overlap, pending, at_limit, expire_time, .. } = request;
+            let place = Place { overlap, pending, at_limit, expire_time };
+            let placement =
+                if matches!(source, Some(None)) { fields.no_placement(&place) } else { fields.placement(place) };
+            let (Some(tenant), Some(device_id), Some(user_name), Some(source), Some(placement)) =
+                (tenant, device_id, user_name, source, placement)
             else {
                 return Err(fields.error());
             };
             let return_current = request.return_current_password;
             let etag = etag(request.etag);
-            let reset = ResetAuthentication { tenant, device_id, user_name, source, return_current, etag };
+            let reset = ResetAuthentication { tenant, device_id, user_name, source, placement, return_current, etag };
             let (device, password) = self.ops.reset_authentication(call, reset).await?;
             let authentication = authentication(device.subject.login.clone(), password.as_ref());
             Ok(ResetAuthenticationResponse { device: Some(device.into()), authentication: Some(authentication) })
@@ -134,8 +141,11 @@ impl DeviceService for DeviceApi {
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.id("device_id", &request.device_id);
             let purpose = fields.short_text("purpose", request.purpose, MAX_PURPOSE);
-            let (Some(tenant), Some(id), Some(purpose)) = (tenant, id, purpose) else { return Err(fields.error()) };
-            let (subject, password) = self.ops.reveal_authentication(call, &tenant, id, purpose).await?;
+            let version = fields.version_or_none(request.version);
+            let (Some(tenant), Some(id), Some(purpose), Some(version)) = (tenant, id, purpose, version) else {
+                return Err(fields.error());
+            };
+            let (subject, password) = self.ops.reveal_authentication(call, &tenant, id, version, purpose).await?;
             let authentication = authentication(subject.login, Some(&password));
             Ok(RevealAuthenticationResponse { authentication: Some(authentication) })
         })
@@ -153,17 +163,18 @@ impl DeviceService for DeviceApi {
                 verify_authentication_request::Subject::DeviceId(id) => ByIdOrLogin::Id(id),
                 verify_authentication_request::Subject::UserName(login) => ByIdOrLogin::Login("user_name", login),
             });
-            let device = fields.subject("device_id", subject);
+            let subject = fields.subject("device_id", subject);
             let password = fields.password("password", request.password);
             let from = fields.source_of(request.source);
-            let (Some(tenant), Some(device), Some(password), Some(from)) = (tenant, device, password, from) else {
+            let (Some(tenant), Some(subject), Some(password), Some(from)) = (tenant, subject, password, from) else {
                 return Err(fields.error());
             };
-            let verify = VerifyAuthentication { tenant, device, password, from };
-            let verified = self.ops.verify_authentication(call, verify).await?;
+            let verify = VerifyAuthentication { tenant, kind: KIND, subject, password, from };
+            let right = self.ops.verify_authentication(call, verify).await?;
             Ok(VerifyAuthenticationResponse {
-                verified: verified.is_some(),
-                device_id: verified.map(|id| id.to_string()).unwrap_or_default(),
+                verified: right.is_some(),
+                secret_version: right.as_ref().map(|right| right.version).unwrap_or_default(),
+                device_id: right.map(|right| right.id.to_string()).unwrap_or_default(),
             })
         })
         .await
@@ -181,12 +192,13 @@ impl DeviceService for DeviceApi {
                     authentication_check::Subject::DeviceId(id) => ByIdOrLogin::Id(id),
                     authentication_check::Subject::UserName(login) => ByIdOrLogin::Login("user_name", login),
                 });
-                let device = fields.subject_in(path, "device_id", subject);
+                let subject = fields.subject_in(path, "device_id", subject);
                 let password = fields.password(&format!("{path}password"), check.password);
                 let from = fields.source_in(path, check.source);
                 Some(VerifyAuthentication {
                     tenant: tenant.clone()?,
-                    device: device?,
+                    kind: KIND,
+                    subject: subject?,
                     password: password?,
                     from: from?,
                 })
@@ -194,9 +206,13 @@ impl DeviceService for DeviceApi {
             let (Some(_), Some(checks)) = (&tenant, checks) else { return Err(fields.error()) };
             let outcomes = self.ops.verify_authentications(call, checks).await;
             let results = outcomes.into_iter().map(|outcome| {
-                let (verified, overloaded) = unless_overloaded(outcome)?;
-                let device_id = verified.as_ref().map(ToString::to_string).unwrap_or_default();
-                Ok(AuthenticationCheckResult { verified: verified.is_some(), device_id, overloaded })
+                let (right, overloaded) = unless_overloaded(outcome)?;
+                Ok(AuthenticationCheckResult {
+                    verified: right.is_some(),
+                    overloaded,
+                    secret_version: right.as_ref().map(|right| right.version).unwrap_or_default(),
+                    device_id: right.map(|right| right.id.to_string()).unwrap_or_default(),
+                })
             });
             Ok(BatchVerifyAuthenticationsResponse { results: results.collect::<Result<_, Error>>()? })
         })
@@ -304,6 +320,62 @@ impl DeviceService for DeviceApi {
         })
         .await
     }
+
+    async fn promote_secret(
+        &self,
+        request: Request<proto::PromoteSecretRequest>,
+    ) -> Result<Response<proto::PromoteSecretResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.device_id, request.etag);
+            let overlap = fields.whole_seconds("overlap", request.overlap);
+            let (Some(named), Some(overlap)) = (named, overlap) else { return Err(fields.error()) };
+            let act = Act::Promote { overlap };
+            let device: DeviceView = self.ops.rotate_secret(call, &named, act).await?.into();
+            Ok(proto::PromoteSecretResponse { device: Some(device.into()) })
+        })
+        .await
+    }
+
+    async fn roll_back_secret(
+        &self,
+        request: Request<proto::RollBackSecretRequest>,
+    ) -> Result<Response<proto::RollBackSecretResponse>, Status> {
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            let device: DeviceView = self.ops.rotate_secret(call, &named, Act::RollBack).await?.into();
+            Ok(proto::RollBackSecretResponse { device: Some(device.into()) })
+        })
+        .await
+    }
+
+    async fn swap_secrets(
+        &self,
+        request: Request<proto::SwapSecretsRequest>,
+    ) -> Result<Response<proto::SwapSecretsResponse>, Status> {
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.device_id, request.etag)?;
+            let device: DeviceView = self.ops.rotate_secret(call, &named, Act::Swap).await?.into();
+            Ok(proto::SwapSecretsResponse { device: Some(device.into()) })
+        })
+        .await
+    }
+
+    async fn revoke_secret(
+        &self,
+        request: Request<proto::RevokeSecretRequest>,
+    ) -> Result<Response<proto::RevokeSecretResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.device_id, request.etag);
+            let version = fields.version(request.version);
+            let (Some(named), Some(version)) = (named, version) else { return Err(fields.error()) };
+            let act = Act::Revoke { version, allow_last: request.allow_last };
+            let device: DeviceView = self.ops.rotate_secret(call, &named, act).await?.into();
+            Ok(proto::RevokeSecretResponse { device: Some(device.into()) })
+        })
+        .await
+    }
 }
 
 /// What the mask names of a device; each field is looked at, so that everything wrong is told at once.
@@ -332,7 +404,7 @@ fn authentication(user_name: Option<String>, password: Option<&Password>) -> Dev
 }
 
 impl From<DeviceView> for proto::Device {
-    fn from(DeviceView { tenant_id, subject, soft_lock: lock }: DeviceView) -> Self {
+    fn from(DeviceView { tenant_id, subject, secrets, soft_lock: lock }: DeviceView) -> Self {
         Self {
             tenant_id: tenant_id.to_string(),
             device_id: subject.id.to_string(),
@@ -343,6 +415,7 @@ impl From<DeviceView> for proto::Device {
             update_time: Some(timestamp(subject.update_time)),
             soft_lock: lock.map(soft_lock),
             labels: subject.attributes.labels.into_iter().collect(),
+            secrets: versions(&secrets),
         }
     }
 }

@@ -3,23 +3,25 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    answer::{answer, secret_text, state, timestamp},
+    answer::{answer, secret_text, soft_lock, state, timestamp},
     listing::page_of,
     mask::Mask,
     named::named,
-    validate::{Either, Fields, MAX_PURPOSE, etag},
+    rotation::{Place, versions},
+    validate::{ByIdOrLogin, Either, Fields, MAX_PURPOSE, etag},
 };
 use crate::{
-    domain::{Error, SubjectKind, Transition},
+    domain::{Error, SubjectKind, Transition, rotation::Act},
     ops::{
         Ops, Source,
+        device::VerifyAuthentication,
         integration::{CreateIntegration, Credentials, IntegrationView, UpdateIntegration},
     },
     proto::{
         self, CreateIntegrationRequest, CreateIntegrationResponse, GetIntegrationRequest, GetIntegrationResponse,
         IntegrationCredentials, ResetIntegrationRequest, ResetIntegrationResponse, RevealIntegrationRequest,
         RevealIntegrationResponse, UpdateIntegrationRequest, UpdateIntegrationResponse, create_integration_request,
-        integration_service_server::IntegrationService,
+        integration_service_server::IntegrationService, verify_integration_request,
     },
 };
 
@@ -65,12 +67,14 @@ impl IntegrationService for IntegrationApi {
             };
             let settings = fields.settings(request.settings);
             let labels = fields.labels("labels", request.labels);
-            let (Some(tenant), Some(id), Some(username), Some(source), Some(settings), Some(labels)) =
-                (tenant, id, username, source, settings, labels)
+            let expire_time = fields.time("expire_time", request.expire_time);
+            fields.finish()?;
+            let (Some(tenant), Some(id), Some(username), Some(source), Some(settings), Some(labels), Some(expire_time)) =
+                (tenant, id, username, source, settings, labels, expire_time)
             else {
-                return Err(fields.error());
+                return Err(Error::internal("checked before"));
             };
-            let create = CreateIntegration { tenant, id, username, labels, source, settings };
+            let create = CreateIntegration { tenant, id, username, labels, source, expire_time, settings };
             let (integration, shown) = self.ops.create_integration(call, create).await?;
             Ok(CreateIntegrationResponse { integration: Some(integration.into()), credentials: Some(shown.into()) })
         })
@@ -126,10 +130,11 @@ impl IntegrationService for IntegrationApi {
     ) -> Result<Response<ResetIntegrationResponse>, Status> {
         answer(request, async |call, request| {
             let mut fields = Fields::default();
-            let tenant = fields.tenant(&request.tenant_id);
-            let id = fields.id("integration_id", &request.integration_id);
-            let (Some(tenant), Some(id)) = (tenant, id) else { return Err(fields.error()) };
-            let (integration, shown) = self.ops.reset_integration(call, &tenant, id, etag(request.etag)).await?;
+            let named = fields.named(KIND, &request.tenant_id, &request.integration_id, request.etag);
+            let ResetIntegrationRequest { overlap, pending, at_limit, expire_time, .. } = request;
+            let placement = fields.placement(Place { overlap, pending, at_limit, expire_time });
+            let (Some(named), Some(placement)) = (named, placement) else { return Err(fields.error()) };
+            let (integration, shown) = self.ops.reset_integration(call, &named, placement).await?;
             Ok(ResetIntegrationResponse { integration: Some(integration.into()), credentials: Some(shown.into()) })
         })
         .await
@@ -144,8 +149,11 @@ impl IntegrationService for IntegrationApi {
             let tenant = fields.tenant(&request.tenant_id);
             let id = fields.id("integration_id", &request.integration_id);
             let purpose = fields.short_text("purpose", request.purpose, MAX_PURPOSE);
-            let (Some(tenant), Some(id), Some(purpose)) = (tenant, id, purpose) else { return Err(fields.error()) };
-            let shown = self.ops.reveal_integration(call, &tenant, id, purpose).await?;
+            let version = fields.version_or_none(request.version);
+            let (Some(tenant), Some(id), Some(purpose), Some(version)) = (tenant, id, purpose, version) else {
+                return Err(fields.error());
+            };
+            let shown = self.ops.reveal_integration(call, &tenant, id, version, purpose).await?;
             Ok(RevealIntegrationResponse { credentials: Some(shown.into()) })
         })
         .await
@@ -227,10 +235,95 @@ impl IntegrationService for IntegrationApi {
         })
         .await
     }
+
+    async fn verify_integration(
+        &self,
+        request: Request<proto::VerifyIntegrationRequest>,
+    ) -> Result<Response<proto::VerifyIntegrationResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(&request.tenant_id);
+            let subject = request.subject.map(|subject| match subject {
+                verify_integration_request::Subject::IntegrationId(id) => ByIdOrLogin::Id(id),
+                verify_integration_request::Subject::Username(login) => ByIdOrLogin::Login("username", login),
+            });
+            let subject = fields.subject("integration_id", subject);
+            let password = fields.password("password", request.password);
+            let from = fields.source_of(request.source);
+            let (Some(tenant), Some(subject), Some(password), Some(from)) = (tenant, subject, password, from) else {
+                return Err(fields.error());
+            };
+            let verify = VerifyAuthentication { tenant, kind: KIND, subject, password, from };
+            let right = self.ops.verify_authentication(call, verify).await?;
+            Ok(proto::VerifyIntegrationResponse {
+                verified: right.is_some(),
+                secret_version: right.as_ref().map(|right| right.version).unwrap_or_default(),
+                integration_id: right.map(|right| right.id.to_string()).unwrap_or_default(),
+            })
+        })
+        .await
+    }
+
+    async fn promote_integration_secret(
+        &self,
+        request: Request<proto::PromoteIntegrationSecretRequest>,
+    ) -> Result<Response<proto::PromoteIntegrationSecretResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.integration_id, request.etag);
+            let overlap = fields.whole_seconds("overlap", request.overlap);
+            let (Some(named), Some(overlap)) = (named, overlap) else { return Err(fields.error()) };
+            let act = Act::Promote { overlap };
+            let integration: IntegrationView = self.ops.rotate_secret(call, &named, act).await?.into();
+            Ok(proto::PromoteIntegrationSecretResponse { integration: Some(integration.into()) })
+        })
+        .await
+    }
+
+    async fn roll_back_integration_secret(
+        &self,
+        request: Request<proto::RollBackIntegrationSecretRequest>,
+    ) -> Result<Response<proto::RollBackIntegrationSecretResponse>, Status> {
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            let integration: IntegrationView = self.ops.rotate_secret(call, &named, Act::RollBack).await?.into();
+            Ok(proto::RollBackIntegrationSecretResponse { integration: Some(integration.into()) })
+        })
+        .await
+    }
+
+    async fn swap_integration_secrets(
+        &self,
+        request: Request<proto::SwapIntegrationSecretsRequest>,
+    ) -> Result<Response<proto::SwapIntegrationSecretsResponse>, Status> {
+        answer(request, async |call, request| {
+            let named = named(KIND, &request.tenant_id, &request.integration_id, request.etag)?;
+            let integration: IntegrationView = self.ops.rotate_secret(call, &named, Act::Swap).await?.into();
+            Ok(proto::SwapIntegrationSecretsResponse { integration: Some(integration.into()) })
+        })
+        .await
+    }
+
+    async fn revoke_integration_secret(
+        &self,
+        request: Request<proto::RevokeIntegrationSecretRequest>,
+    ) -> Result<Response<proto::RevokeIntegrationSecretResponse>, Status> {
+        answer(request, async |call, request| {
+            let mut fields = Fields::default();
+            let named = fields.named(KIND, &request.tenant_id, &request.integration_id, request.etag);
+            let version = fields.version(request.version);
+            let (Some(named), Some(version)) = (named, version) else { return Err(fields.error()) };
+            let act = Act::Revoke { version, allow_last: request.allow_last };
+            let integration: IntegrationView = self.ops.rotate_secret(call, &named, act).await?.into();
+            Ok(proto::RevokeIntegrationSecretResponse { integration: Some(integration.into()) })
+        })
+        .await
+    }
 }
 
 impl From<IntegrationView> for proto::Integration {
-    fn from(IntegrationView { tenant_id, subject, configured }: IntegrationView) -> Self {
+    fn from(view: IntegrationView) -> Self {
+        let IntegrationView { tenant_id, subject, configured, secrets, soft_lock: lock } = view;
         Self {
             tenant_id: tenant_id.to_string(),
             integration_id: subject.id.to_string(),
@@ -241,6 +334,8 @@ impl From<IntegrationView> for proto::Integration {
             create_time: Some(timestamp(subject.create_time)),
             update_time: Some(timestamp(subject.update_time)),
             labels: subject.attributes.labels.into_iter().collect(),
+            secrets: versions(&secrets),
+            soft_lock: lock.map(soft_lock),
         }
     }
 }

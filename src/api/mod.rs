@@ -18,6 +18,7 @@ mod mask;
 mod named;
 mod permission;
 mod policy;
+mod rotation;
 pub mod rules;
 mod tenant;
 mod token;

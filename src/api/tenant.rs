@@ -199,12 +199,14 @@ fn policy(fields: &mut Fields, path: &str, given: Option<SecretPolicy>, default:
     policy.min_strength = given.min_strength.unwrap_or(policy.min_strength);
     policy.words = given.words;
     policy.reset_must_change = given.reset_must_change.unwrap_or(policy.reset_must_change);
-    if let Some(ttl) = given.temporary_ttl {
-        match u64::try_from(ttl.seconds) {
-            Ok(seconds) if ttl.nanos == 0 => policy.temporary_ttl_s = seconds,
-            Ok(_) | Err(_) => {
-                fields.refuse::<()>(format!("{path}.temporary_ttl"), "must be whole seconds, and not negative");
-            }
+    for (name, given, kept) in [
+        ("temporary_ttl", given.temporary_ttl, &mut policy.temporary_ttl_s),
+        ("max_overlap", given.max_overlap, &mut policy.max_overlap_s),
+    ] {
+        if given.is_some()
+            && let Some(seconds) = fields.whole_seconds(&format!("{path}.{name}"), given)
+        {
+            *kept = seconds.as_secs();
         }
     }
     if let Some(symbols) = given.symbols {
@@ -346,12 +348,14 @@ impl From<Policy> for SecretPolicy {
             min_strength: Some(policy.min_strength),
             words: policy.words,
             reset_must_change: Some(policy.reset_must_change),
-            temporary_ttl: Some(prost_types::Duration {
-                seconds: i64::try_from(policy.temporary_ttl_s).unwrap_or(i64::MAX),
-                nanos: 0,
-            }),
+            temporary_ttl: Some(seconds(policy.temporary_ttl_s)),
+            max_overlap: Some(seconds(policy.max_overlap_s)),
         }
     }
+}
+
+fn seconds(seconds: u64) -> prost_types::Duration {
+    prost_types::Duration { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanos: 0 }
 }
 
 impl From<ScopeGrant> for proto::ScopeGrant {

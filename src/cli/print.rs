@@ -38,7 +38,25 @@ pub(super) fn one(answer: &DynamicMessage, output: Output) -> Result<(), Failure
         table.add_row([name, value]);
     }
     print(&table);
+    let versions = versions(answer);
+    if !versions.is_empty() {
+        output::line("");
+        many(&versions, &["version", "stage", "create_time", "expire_time", "last_used_time", "use_count"]);
+    }
     Ok(())
+}
+
+/// The versions of secrets in an answer, or in what it holds: they have a table of their own.
+fn versions(answer: &DynamicMessage) -> Vec<DynamicMessage> {
+    let inner = present(answer).into_iter().filter_map(|(_, value)| value.as_message().cloned());
+    let lists = [answer.clone()].into_iter().chain(inner).flat_map(|message| present(&message));
+    let lists = lists.filter(|(field, value)| is_version(field) && value.as_list().is_some());
+    let items = lists.flat_map(|(_, value)| value.as_list().unwrap_or_default().to_vec());
+    items.filter_map(|item| item.as_message().cloned()).collect()
+}
+
+fn is_version(field: &FieldDescriptor) -> bool {
+    field.kind().as_message().is_some_and(|message| message.full_name() == "rekey.v1.SecretVersion")
 }
 
 /// Many things: a line for each, with those of these fields that any of them has.
@@ -117,6 +135,7 @@ fn field_rows(field: &FieldDescriptor, value: &Value, path: &str, rows: &mut Vec
     let name = format!("{path}{}", field.name());
     match value {
         Value::Message(inner) if !is_well_known(inner) => fields(inner, &format!("{name}."), rows),
+        Value::List(_) if is_version(field) => {}
         Value::List(items) if items.iter().any(|item| matches!(item, Value::Message(_))) => {
             for (place, item) in items.iter().enumerate() {
                 if let Value::Message(inner) = item {

@@ -66,7 +66,7 @@ impl Role {
                 "users:lock",
                 "users:resetPassword",
             ]),
-            Self::Verifier => named(&["devices:verify", "users:verify"]),
+            Self::Verifier => named(&["devices:verify", "integrations:verify", "users:verify"]),
             Self::Auditor => wanted.only_looks(),
             Self::Gateway => named(&["tokens:exchangeSignature"]),
         }

@@ -87,6 +87,22 @@ impl Timestamp {
         Some((Self(seconds * 1_000_000 + micros), exact))
     }
 
+    /// As RFC 3339 writes it, to the second.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let (days, second) = (self.seconds().div_euclid(86_400), self.seconds().rem_euclid(86_400));
+        // The way back from days counted from March on, so that a leap day is the last of its year.
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (year, month) = if month < 10 { (era * 400 + year, month + 3) } else { (era * 400 + year + 1, month - 9) };
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
     /// This much later; the end of time where it would lie beyond.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
@@ -163,6 +179,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_is_read_as_the_same_second(seconds in -62_135_596_800..=253_402_300_799_i64, rest in 0..1_000_000_i64) {
+            let text = Timestamp::from_micros(seconds * 1_000_000 + rest).to_rfc3339();
+            prop_assert_eq!(micros(&text), Some((seconds * 1_000_000, true)), "{}", text);
+        }
+
         #[test]
         fn nothing_makes_it_panic(text in "[0-9TZ:.+é-]{0,32}") {
             let _ = micros(&text);

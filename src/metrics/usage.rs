@@ -17,6 +17,8 @@ pub enum UseOf {
     User,
     /// A device's password.
     Device,
+    /// An integration's password.
+    Integration,
     /// An API token.
     ApiToken,
     /// A signing key: its signature, its shared key, or a token that was got for it.
@@ -24,12 +26,13 @@ pub enum UseOf {
 }
 
 impl UseOf {
-    const ALL: [Self; 4] = [Self::User, Self::Device, Self::ApiToken, Self::SigningKey];
+    const ALL: [Self; 5] = [Self::User, Self::Device, Self::Integration, Self::ApiToken, Self::SigningKey];
 
     const fn label(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Device => "device",
+            Self::Integration => "integration",
             Self::ApiToken => "api_token",
             Self::SigningKey => "signing_key",
         }
@@ -44,6 +47,7 @@ pub struct Uses(Arc<Counts>);
 struct Counts {
     user: AtomicU64,
     device: AtomicU64,
+    integration: AtomicU64,
     api_token: AtomicU64,
     signing_key: AtomicU64,
     dropped: AtomicU64,
@@ -58,6 +62,7 @@ impl Default for Counts {
         Self {
             user: AtomicU64::new(0),
             device: AtomicU64::new(0),
+            integration: AtomicU64::new(0),
             api_token: AtomicU64::new(0),
             signing_key: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -73,6 +78,7 @@ impl Uses {
         match of {
             UseOf::User => &self.0.user,
             UseOf::Device => &self.0.device,
+            UseOf::Integration => &self.0.integration,
             UseOf::ApiToken => &self.0.api_token,
             UseOf::SigningKey => &self.0.signing_key,
         }

@@ -4,10 +4,10 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     Call, Ops,
-    device::VerifyAuthentication,
+    device::{RightSecret, VerifyAuthentication},
     user::{Verified, VerifyPassword},
 };
-use crate::domain::{ResourceId, Result};
+use crate::domain::Result;
 
 /// Devices' passwords that a batch checks at once: enough to hide the database's answers behind each other.
 const DEVICES_AT_ONCE: usize = 8;
@@ -26,7 +26,7 @@ impl Ops {
         &self,
         call: &Call,
         checks: Vec<VerifyAuthentication>,
-    ) -> Vec<Result<Option<ResourceId>>> {
+    ) -> Vec<Result<Option<RightSecret>>> {
         let checks = checks.into_iter().map(|check| self.verify_authentication(call, check));
         stream::iter(checks).buffered(DEVICES_AT_ONCE).collect().await
     }

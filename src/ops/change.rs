@@ -81,10 +81,48 @@ impl Ops {
         detail: &str,
         plan: impl Fn(&Subject, Timestamp) -> Result<Plan>,
     ) -> Result<Subject> {
-        let time = self.now();
-        let Plan { login, state, attributes, forgives, leaves_administrator, secrets } = plan(subject, time)?;
+        let plan = |subject: &Subject, _: &[Secret], time| plan(subject, time);
+        Box::pin(self.try_change_with(call, subject, &[], detail, plan)).await.map(|(subject, _)| subject)
+    }
+
+    /// Changes a subject by a plan that depends on its secrets, and returns both as they are then. Where another change came
+    /// first, it is decided anew on what the other left, unless there is an etag.
+    pub(super) async fn change_with(
+        &self,
+        call: &Call,
+        (mut subject, mut secrets): (Subject, Vec<Secret>),
+        etag: Option<&str>,
+        detail: &str,
+        plan: impl Fn(&Subject, &[Secret], Timestamp) -> Result<Plan>,
+    ) -> Result<(Subject, Vec<Secret>)> {
+        for _ in 1..ATTEMPTS {
+            check_etag(&subject, etag)?;
+            match Box::pin(self.try_change_with(call, &subject, &secrets, detail, &plan)).await {
+                Err(error) if error.reason() == Reason::ConcurrentChange => {}
+                done => return done,
+            }
+            let reference = SubjectRef::Id(subject.id.clone());
+            let again = self.store.subject_with_secrets(&subject.tenant_uid, subject.kind, &reference).await?;
+            let again = again.filter(|(again, _)| again.uid == subject.uid);
+            (subject, secrets) = again.ok_or_else(|| not_found(subject.kind))?;
+        }
+        check_etag(&subject, etag)?;
+        Box::pin(self.try_change_with(call, &subject, &secrets, detail, &plan)).await
+    }
+
+    /// The same, once: aborted where another change came first.
+    pub(super) async fn try_change_with(
+        &self,
+        call: &Call,
+        subject: &Subject,
+        secrets: &[Secret],
+        detail: &str,
+        plan: impl Fn(&Subject, &[Secret], Timestamp) -> Result<Plan>,
+    ) -> Result<(Subject, Vec<Secret>)> {
+        let (time, kept) = (self.now(), secrets);
+        let Plan { login, state, attributes, forgives, leaves_administrator, secrets } = plan(subject, kept, time)?;
         let target = Target::Subject(subject.kind, subject.id.to_string());
-        let record = call.record(self, target, Outcome::Succeeded, None, with_epoch(detail, &secrets));
+        let record = call.record(self, target, Outcome::Succeeded, None, with_versions(detail, &secrets));
         let change = SubjectChange {
             subject_uid: subject.uid.clone(),
             expected_version: subject.version,
@@ -108,7 +146,7 @@ impl Ops {
             });
             self.check_free(subject, None, change.login.as_deref(), keys.collect()).await?;
         }
-        let changed = change.foresee(subject);
+        let changed = (change.foresee(subject), change.foresee_secrets(kept));
         let written = self.commit(call, record, move |store, record| async move {
             store.change_subject(change, record).await.map(drop)
         });
@@ -210,20 +248,17 @@ impl From<(Option<String>, Vec<SecretChange>)> for Plan {
     }
 }
 
-/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones.
-fn with_epoch(detail: &str, secrets: &[SecretChange]) -> String {
-    let epoch = secrets.iter().find_map(|change| match change {
-        SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } if secret.slot == Slot::Password => {
-            Some(secret.version)
+/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones. Where several
+/// versions are accepted, each that moved, for older ones are good as well.
+fn with_versions(detail: &str, secrets: &[SecretChange]) -> String {
+    let told = secrets.iter().filter_map(|change| match change {
+        SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => {
+            (secret.slot == Slot::Password).then(|| format!("epoch {}", secret.version))
         }
-        // Beside these others are accepted, which are no reason to end what they began.
-        SecretChange::Replace(_)
-        | SecretChange::Succeed { .. }
-        | SecretChange::Revoke(_)
-        | SecretChange::Add(_)
-        | SecretChange::Move(..)
-        | SecretChange::Renew(_)
-        | SecretChange::Void { .. } => None,
+        SecretChange::Revoke(_) | SecretChange::Renew(_) | SecretChange::Void { .. } => None,
+        SecretChange::Add(secret) => Some(format!("version {} {}", secret.version, secret.stage.as_str())),
+        SecretChange::Move(_, moved) => Some(format!("version {} {}", moved.version, moved.to.as_str())),
     });
-    epoch.map_or_else(|| detail.to_owned(), |epoch| format!("{detail}, epoch {epoch}"))
+    let told: Vec<_> = (!detail.is_empty()).then(|| detail.to_owned()).into_iter().chain(told).collect();
+    told.join(", ")
 }

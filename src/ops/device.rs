@@ -1,21 +1,20 @@
 //! Devices and what they sign in with.
 
 use super::{
-    Call, Ops, SoftLock,
+    Call, Ops, Plan, SoftLock,
     lifecycle::{Kept, Named},
     not_found,
     repeat::named,
-    secret::{Source, in_force},
+    rotation::{Placement, check, shown},
+    secret::{Source, which},
 };
 use crate::{
     audit::{Outcome as Ending, Target},
-    crypto::same_password,
     domain::{
-        Error, Labels, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
-        SubjectState, TenantRef, lockout::Outcome,
+        Error, Labels, Password, Permission, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind,
+        SubjectRef, SubjectState, TenantRef, Timestamp, lockout::Outcome, rotation::Beginning,
     },
     metrics::UseOf,
-    store::SecretChange,
 };
 
 const KIND: SubjectKind = SubjectKind::Device;
@@ -27,13 +26,15 @@ pub struct DeviceView {
     pub tenant_id: ResourceId,
     /// What.
     pub subject: Subject,
+    /// The versions of its password that are not void, the newest first.
+    pub secrets: Vec<Secret>,
     /// Failed attempts; read where the device was asked for.
     pub soft_lock: Option<SoftLock>,
 }
 
 impl From<Kept> for DeviceView {
-    fn from(Kept { tenant_id, subject, .. }: Kept) -> Self {
-        Self { tenant_id, subject, soft_lock: None }
+    fn from(Kept { tenant_id, subject, secrets, time }: Kept) -> Self {
+        Self { tenant_id, subject, secrets: shown(secrets, time), soft_lock: None }
     }
 }
 
@@ -50,6 +51,8 @@ pub struct CreateDevice {
     pub labels: Labels,
     /// The password.
     pub source: Source,
+    /// When that ends by itself.
+    pub expire_time: Option<Timestamp>,
 }
 
 /// A device's user name, password or both to be set.
@@ -63,30 +66,43 @@ pub struct ResetAuthentication {
     pub user_name: Option<String>,
     /// The new password; kept where absent.
     pub source: Option<Source>,
+    /// How that begins and when it ends.
+    pub placement: Placement,
     /// Whether a password that is kept is shown.
     pub return_current: bool,
     /// What the device must still be like.
     pub etag: Option<String>,
 }
 
-/// A device's password to be checked.
+/// A device's or integration's password to be checked.
 #[derive(Debug)]
 pub struct VerifyAuthentication {
     /// In which tenant.
     pub tenant: TenantRef,
+    /// Whose: a device's, or an integration's.
+    pub kind: SubjectKind,
     /// Which.
-    pub device: SubjectRef,
+    pub subject: SubjectRef,
     /// The password.
     pub password: Password,
     /// Where the attempt comes from, as far as the caller tells.
     pub from: Option<String>,
 }
 
+/// A password that is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RightSecret {
+    /// Whose.
+    pub id: ResourceId,
+    /// Which version of it.
+    pub version: i64,
+}
+
 impl Ops {
     /// Makes a device, and shows its password.
     ///
     /// # Errors
-    /// Tenant not found; policy violated; already exists.
+    /// Tenant not found; fields invalid (an end that is past); policy violated; already exists.
     pub async fn create_device(&self, call: &Call, request: CreateDevice) -> Result<(DeviceView, Password)> {
         let now = self.now();
         let id = self.id_or_new(request.id, now);
@@ -96,13 +112,16 @@ impl Ops {
             let mut subject = self.new_subject(&tenant, KIND, id, Some(request.user_name), now);
             subject.attributes.labels = request.labels;
             let context: Vec<&str> = subject.login.as_deref().into_iter().collect();
-            let (password, _) = self.decide(&tenant.settings.device_policy, request.source, &context).await?;
+            let policy = &tenant.settings.device_policy;
+            let expire_time = request.expire_time;
+            check(Placement { expire_time, ..Placement::ALONE }.violations(policy, now))?;
+            let (password, _) = self.decide(policy, request.source, &context).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
-            let secret = self.keep_password(&key, &subject, 1, now, &password)?;
+            let secret = Secret { expire_time, ..self.keep_password(&key, &subject, 1, now, &password)? };
             let record = call.record(self, target, Ending::Succeeded, None, String::new());
             let names = &[("id", "device_id"), ("login", "user_name")];
-            self.insert_subject(call, subject.clone(), vec![secret], record, names).await?;
-            Ok((DeviceView { tenant_id: tenant.id, subject, soft_lock: None }, password))
+            self.insert_subject(call, subject.clone(), vec![secret.clone()], record, names).await?;
+            Ok((DeviceView { tenant_id: tenant.id, subject, secrets: vec![secret], soft_lock: None }, password))
         })
         .await
     }
@@ -120,8 +139,9 @@ impl Ops {
     /// Sets user name, password or both. The password is returned where it is new, or was asked for.
     ///
     /// # Errors
-    /// Permission missing (to see a password that is kept); tenant or device not found; policy violated; secret not set;
-    /// already exists; etag mismatch; concurrent change.
+    /// Permission missing (to see a password that is kept); tenant or device not found; fields invalid (an overlap beyond
+    /// the policy's, an end that is past); policy violated; two secrets live; secret not set; already exists; etag mismatch;
+    /// concurrent change.
     pub async fn reset_authentication(
         &self,
         call: &Call,
@@ -139,14 +159,17 @@ impl Ops {
             let login = found.as_ref().and_then(|(subject, _)| subject.login.as_deref());
             let context: Vec<&str> = request.user_name.as_deref().or(login).into_iter().collect();
             let policy = &tenant.settings.device_policy;
+            check(request.placement.violations(policy, self.now()))?;
             let new = match request.source {
                 Some(source) => Some(self.decide(policy, source, &context).await?),
                 None => None,
             };
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-            let was_locked = new.is_some() && self.is_soft_locked(&tenant, &subject).await?;
+            let placement = request.placement;
+            let comes_into_force = new.is_some() && placement.beginning != Beginning::Pending;
+            let was_locked = comes_into_force && self.is_soft_locked(&tenant, &subject).await?;
 
-            let shown = match &new {
+            let revealed = match &new {
                 Some((password, _)) => Some(password.clone()),
                 None if reveals => self.open_password(&subject, &secrets).await?,
                 None => None,
@@ -160,39 +183,41 @@ impl Ops {
                 (_, None, false) => "user name set",
             };
             let key = self.data_keys.primary(&tenant.uid).await?;
-            let plan = |subject: &Subject, now| {
-                let mut secrets = Vec::new();
-                if let Some((password, _)) = &new {
-                    let secret = self.keep_password(&key, subject, subject.version + 1, now, password)?;
-                    secrets.push(SecretChange::Replace(secret));
-                }
-                Ok((request.user_name.clone(), secrets))
+            let plan = |subject: &Subject, secrets: &[Secret], now| {
+                let secrets = match &new {
+                    Some((password, _)) => self.placed(&key, subject, secrets, now, password, placement)?,
+                    None => Vec::new(),
+                };
+                Ok(Plan { login: request.user_name.clone(), secrets, ..Plan::default() })
             };
             // What is shown must be what is in force when the user name changes: then only once.
             let changed = if reveals {
                 super::check_etag(&subject, request.etag.as_deref())?;
-                self.try_change(call, &subject, detail, plan).await
+                self.try_change_with(call, &subject, &secrets, detail, plan).await
             } else {
-                self.change(call, subject, request.etag.as_deref(), detail, plan).await
+                self.change_with(call, (subject, secrets), request.etag.as_deref(), detail, plan).await
             };
-            let subject = named(call, changed, &[("login", "user_name")])?;
+            let (subject, secrets) = named(call, changed, &[("login", "user_name")])?;
             if was_locked {
                 self.follow(call, self.soft_lock_record(call, KIND, &subject, "ends by a reset")).await;
             }
-            Ok((DeviceView { tenant_id: tenant.id, subject, soft_lock: None }, shown))
+            let kept = Kept { tenant_id: tenant.id, subject, secrets, time: self.now() };
+            Ok((kept.into(), revealed))
         })
         .await
     }
 
-    /// Shows a device's user name and password. Nothing is shown that could not be recorded first.
+    /// Shows a device's user name and password: the one in force, or one version of it. Nothing is shown that could not be
+    /// recorded first.
     ///
     /// # Errors
-    /// Tenant or device not found; secret not set.
+    /// Tenant or device not found; secret not set; secret version not found.
     pub async fn reveal_authentication(
         &self,
         call: &Call,
         tenant: &TenantRef,
         id: ResourceId,
+        version: Option<i64>,
         purpose: String,
     ) -> Result<(Subject, Password)> {
         let target = Target::Subject(KIND, id.to_string());
@@ -200,7 +225,10 @@ impl Ops {
             let tenant = self.tenant(call, tenant).await?;
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-            let password = self.open_password(&subject, &secrets).await?;
+            let password = match version {
+                Some(version) => Some(self.open_version(&subject, &secrets, version).await?),
+                None => self.open_password(&subject, &secrets).await?,
+            };
             let password = password.ok_or_else(|| Error::new(Reason::SecretNotSet, "the device has no password"))?;
             self.store.append_records(vec![call.record(self, target, Ending::Succeeded, None, purpose)]).await?;
             Ok((subject, password))
@@ -208,7 +236,8 @@ impl Ops {
         .await
     }
 
-    /// Checks a device's password: its id where it is right. Unknown, wrong and a source that has to wait look the same.
+    /// Checks a device's or integration's password: whose it is where it is right, and which version. Unknown, wrong and a
+    /// source that has to wait look the same.
     ///
     /// # Errors
     /// Tenant not found; rate limited; overloaded.
@@ -216,34 +245,36 @@ impl Ops {
         &self,
         call: &Call,
         request: VerifyAuthentication,
-    ) -> Result<Option<ResourceId>> {
+    ) -> Result<Option<RightSecret>> {
+        let VerifyAuthentication { kind, subject: reference, .. } = &request;
         let tenant = self.known_tenant(call, &request.tenant).await?;
-        self.limit_target(&tenant, KIND, request.device.as_str())?;
-        let (name, place) = self.enter(call, &tenant, (KIND, &request.device), request.from.as_deref()).await?;
-        let found = self.fetch.subject_with_secrets(&tenant.uid, KIND, &request.device).await?;
+        self.limit_target(&tenant, *kind, reference.as_str())?;
+        let (name, place) = self.enter(call, &tenant, (*kind, reference), request.from.as_deref()).await?;
+        let found = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;
         let kept = match &found {
-            Some((subject, secrets)) => self.open_password(subject, secrets).await?,
-            None => None,
+            Some((subject, secrets)) => self.open_accepted(subject, secrets).await?,
+            None => Default::default(),
         };
         let asked = found.as_ref().map(|(subject, _)| subject);
         let attempt = self.reserve(place, name.of(asked), &mut None).await?;
         let detail = attempt.detail();
-        let same = same_password(attempt.admit(kept).as_ref(), &request.password);
+        let right = which(&attempt.admit(Some(kept)).unwrap_or_default(), &request.password);
         let outcome = match asked {
-            Some(device) if same && device.state == SubjectState::Active => Outcome::Right { seen: 0 },
-            Some(_) if same => Outcome::Void,
+            Some(subject) if right.is_some() && subject.state == SubjectState::Active => Outcome::Right { seen: 0 },
+            Some(_) if right.is_some() => Outcome::Void,
             Some(_) | None => Outcome::Wrong,
         };
-        self.settle(call, KIND, asked, attempt, outcome).await?;
+        self.settle(call, *kind, asked, attempt, outcome).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
-        let verified = active.filter(|_| same).map(|(subject, secrets)| {
-            let now = self.now();
-            if let Some(password) = in_force(&secrets, &Slot::Password, now) {
-                self.usage.note(UseOf::Device, password, now);
+        let verified = active.zip(right).map(|((subject, secrets), version)| {
+            let of = if *kind == SubjectKind::Integration { UseOf::Integration } else { UseOf::Device };
+            let is_it = |secret: &&Secret| secret.slot == Slot::Password && secret.version == version;
+            if let Some(password) = secrets.iter().find(is_it) {
+                self.usage.note(of, password, self.now());
             }
-            subject.id
+            RightSecret { id: subject.id, version }
         });
-        self.record_check(call, KIND, &request.device, verified.is_some(), detail).await;
+        self.record_check(call, *kind, reference, verified.is_some(), detail).await;
         Ok(verified)
     }
 }

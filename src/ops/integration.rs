@@ -1,17 +1,18 @@
 //! Integrations: a third party's user name and password, and the settings it hands over.
 
 use super::{
-    Call, Ops, Plan,
+    Call, Ops, Plan, SoftLock,
     lifecycle::{Kept, Named},
     not_found,
     repeat::named,
+    rotation::{Placement, check, shown},
     secret::{Settings, Source, in_force},
 };
 use crate::{
     audit::{Outcome, Target},
     domain::{
-        Attributes, Error, Labels, Password, Permission, Reason, ResourceId, Result, Slot, Subject, SubjectKind,
-        SubjectRef, TenantRef,
+        Attributes, Error, Labels, Password, Permission, Reason, ResourceId, Result, Secret, Slot, Subject,
+        SubjectKind, SubjectRef, TenantRef, Timestamp, rotation::Beginning,
     },
     store::SecretChange,
 };
@@ -27,6 +28,10 @@ pub struct IntegrationView {
     pub subject: Subject,
     /// Whether it has settings.
     pub configured: bool,
+    /// The versions of its password that are not void, the newest first.
+    pub secrets: Vec<Secret>,
+    /// Failed attempts; read where the integration was asked for.
+    pub soft_lock: Option<SoftLock>,
 }
 
 /// All of an integration's secrets.
@@ -53,6 +58,8 @@ pub struct CreateIntegration {
     pub labels: Labels,
     /// The password.
     pub source: Source,
+    /// When that ends by itself.
+    pub expire_time: Option<Timestamp>,
     /// What it hands over.
     pub settings: Settings,
 }
@@ -60,7 +67,7 @@ pub struct CreateIntegration {
 impl From<Kept> for IntegrationView {
     fn from(Kept { tenant_id, subject, secrets, time }: Kept) -> Self {
         let configured = in_force(&secrets, &Slot::Settings, time).is_some();
-        Self { tenant_id, subject, configured }
+        Self { tenant_id, subject, configured, secrets: shown(secrets, time), soft_lock: None }
     }
 }
 
@@ -87,7 +94,7 @@ impl Ops {
     /// Makes an integration, and shows its secrets.
     ///
     /// # Errors
-    /// Tenant not found; policy violated; already exists.
+    /// Tenant not found; fields invalid (an end that is past); policy violated; already exists.
     pub async fn create_integration(
         &self,
         call: &Call,
@@ -101,17 +108,19 @@ impl Ops {
             let username = request.username.unwrap_or_else(|| format!("rk-{}", self.make_uid(now)));
             let mut subject = self.new_subject(&tenant, KIND, id, Some(username.clone()), now);
             subject.attributes.labels = request.labels;
-            let (password, _) = self.decide(&tenant.settings.integration_policy, request.source, &[&username]).await?;
+            let (policy, expire_time) = (&tenant.settings.integration_policy, request.expire_time);
+            check(Placement { expire_time, ..Placement::ALONE }.violations(policy, now))?;
+            let (password, _) = self.decide(policy, request.source, &[&username]).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
-            let mut secrets = vec![self.keep_password(&key, &subject, 1, now, &password)?];
+            let mut secrets = vec![Secret { expire_time, ..self.keep_password(&key, &subject, 1, now, &password)? }];
             if !request.settings.0.is_empty() {
                 secrets.push(self.keep_settings(&key, &subject, 1, now, &request.settings)?);
             }
             let record = call.record(self, target, Outcome::Succeeded, None, String::new());
             let names = &[("id", "integration_id"), ("login", "username")];
-            self.insert_subject(call, subject.clone(), secrets, record, names).await?;
-            let view = IntegrationView { tenant_id: tenant.id, subject, configured: !request.settings.0.is_empty() };
-            Ok((view, Credentials { username, password, settings: request.settings }))
+            self.insert_subject(call, subject.clone(), secrets.clone(), record, names).await?;
+            let kept = Kept { tenant_id: tenant.id, subject, secrets, time: now };
+            Ok((kept.into(), Credentials { username, password, settings: request.settings }))
         })
         .await
     }
@@ -121,7 +130,9 @@ impl Ops {
     /// # Errors
     /// Tenant or integration not found.
     pub async fn get_integration(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<IntegrationView> {
-        Ok(self.get_subject(call, &Named::of(tenant, KIND, id)).await?.into())
+        let (tenant, kept) = self.get_kept(call, &Named::of(tenant, KIND, id)).await?;
+        let soft_lock = self.soft_lock(&tenant, &kept.subject).await?;
+        Ok(IntegrationView { soft_lock, ..kept.into() })
     }
 
     /// Replaces settings, user name and labels.
@@ -153,7 +164,7 @@ impl Ops {
                 _ => None,
             };
             let key = self.data_keys.primary(&tenant.uid).await?;
-            let plan = |subject: &Subject, now| {
+            let plan = |subject: &Subject, _: &[Secret], now| {
                 let mut secrets = Vec::new();
                 if let Some(settings) = &request.settings {
                     secrets.push(if settings.0.is_empty() {
@@ -176,62 +187,74 @@ impl Ops {
             let detail = format!("{} replaced", parts.join(", "));
             let changed = match &shown {
                 // What is shown must be what is in force: once only.
-                Some(_) => self.try_change_by(call, &subject, &format!("{detail}, credentials shown"), plan).await,
-                None => self.change_by(call, subject, request.etag.as_deref(), &detail, plan).await,
+                Some(_) => {
+                    let detail = format!("{detail}, credentials shown");
+                    self.try_change_with(call, &subject, &secrets, &detail, plan).await
+                }
+                None => self.change_with(call, (subject, secrets), request.etag.as_deref(), &detail, plan).await,
             };
-            let subject = named(call, changed, &[("login", "username")])?;
+            let (subject, secrets) = named(call, changed, &[("login", "username")])?;
             let username = subject.login.clone().unwrap_or_default();
-            let configured = match &request.settings {
-                Some(settings) => !settings.0.is_empty(),
-                None => in_force(&secrets, &Slot::Settings, self.now()).is_some(),
-            };
             let settings = request.settings.or(kept_settings).unwrap_or_default();
             let credentials = shown.map(|password| Credentials { username, password, settings });
-            Ok((IntegrationView { tenant_id: tenant.id, subject, configured }, credentials))
+            let kept = Kept { tenant_id: tenant.id, subject, secrets, time: self.now() };
+            Ok((kept.into(), credentials))
         })
         .await
     }
 
-    /// Sets a new password and wipes every setting, as one act.
+    /// Sets a new password and wipes every setting, as one act; one that is only prepared leaves the settings alone.
     ///
     /// # Errors
-    /// Tenant or integration not found; etag mismatch; concurrent change.
+    /// Tenant or integration not found; fields invalid (an overlap beyond the policy's, an end that is past); two secrets
+    /// live; etag mismatch; concurrent change.
     pub async fn reset_integration(
         &self,
         call: &Call,
-        tenant: &TenantRef,
-        id: ResourceId,
-        etag: Option<String>,
+        of: &Named,
+        placement: Placement,
     ) -> Result<(IntegrationView, Credentials)> {
-        let target = Target::Subject(KIND, id.to_string());
-        self.audited(call, target, async {
-            let tenant = self.tenant(call, tenant).await?;
-            let found = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
-            let subject = found.ok_or_else(|| not_found(KIND))?;
-            let (password, _) = self.decide(&tenant.settings.integration_policy, Source::Generate(None), &[]).await?;
+        self.audited(call, of.target(), async {
+            let tenant = self.tenant(call, &of.tenant).await?;
+            let reference = SubjectRef::Id(of.id.clone());
+            let found = self.store.subject_with_secrets(&tenant.uid, KIND, &reference).await?;
+            let found = found.ok_or_else(|| not_found(KIND))?;
+            let policy = &tenant.settings.integration_policy;
+            check(placement.violations(policy, self.now()))?;
+            let (password, _) = self.decide(policy, Source::Generate(None), &[]).await?;
+            let comes_into_force = placement.beginning != Beginning::Pending;
+            let was_locked = comes_into_force && self.is_soft_locked(&tenant, &found.0).await?;
             let key = self.data_keys.primary(&tenant.uid).await?;
-            let plan = |subject: &Subject, now| {
-                let secret = self.keep_password(&key, subject, subject.version + 1, now, &password)?;
-                Ok((None, vec![SecretChange::Replace(secret), SecretChange::Revoke(Slot::Settings)]))
+            let plan = |subject: &Subject, secrets: &[Secret], now| {
+                let mut secrets = self.placed(&key, subject, secrets, now, &password, placement)?;
+                // Where the new one is only prepared, the third party goes on as it is.
+                secrets.extend(comes_into_force.then_some(SecretChange::Revoke(Slot::Settings)));
+                Ok(Plan { secrets, ..Plan::default() })
             };
-            let subject =
-                self.change(call, subject, etag.as_deref(), "password generated, settings wiped", plan).await?;
+            let wiped = if comes_into_force { ", settings wiped" } else { "" };
+            let (etag, detail) = (of.etag.as_deref(), format!("password generated{wiped}"));
+            let (subject, secrets) = self.change_with(call, found, etag, &detail, plan).await?;
+            if was_locked {
+                self.follow(call, self.soft_lock_record(call, KIND, &subject, "ends by a reset")).await;
+            }
             let username = subject.login.clone().unwrap_or_default();
-            let view = IntegrationView { tenant_id: tenant.id, subject, configured: false };
-            Ok((view, Credentials { username, password, settings: Settings::default() }))
+            let kept = Kept { tenant_id: tenant.id, subject, secrets, time: self.now() };
+            Ok((kept.into(), Credentials { username, password, settings: Settings::default() }))
         })
         .await
     }
 
-    /// Shows an integration's secrets. Nothing is shown that could not be recorded first.
+    /// Shows an integration's secrets: the password in force, or one version of it. Nothing is shown that could not be
+    /// recorded first.
     ///
     /// # Errors
-    /// Tenant or integration not found; secret not set.
+    /// Tenant or integration not found; secret not set; secret version not found.
     pub async fn reveal_integration(
         &self,
         call: &Call,
         tenant: &TenantRef,
         id: ResourceId,
+        version: Option<i64>,
         purpose: String,
     ) -> Result<Credentials> {
         let target = Target::Subject(KIND, id.to_string());
@@ -239,7 +262,10 @@ impl Ops {
             let tenant = self.tenant(call, tenant).await?;
             let found = self.store.subject_with_secrets(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
             let (subject, secrets) = found.ok_or_else(|| not_found(KIND))?;
-            let password = self.open_password(&subject, &secrets).await?.ok_or_else(no_password)?;
+            let password = match version {
+                Some(version) => self.open_version(&subject, &secrets, version).await?,
+                None => self.open_password(&subject, &secrets).await?.ok_or_else(no_password)?,
+            };
             let settings = self.open_settings(&subject, &secrets).await?;
             self.store.append_records(vec![call.record(self, target, Outcome::Succeeded, None, purpose)]).await?;
             Ok(Credentials { username: subject.login.unwrap_or_default(), password, settings })

@@ -36,7 +36,7 @@ impl Named {
         Self { tenant: tenant.clone(), kind, id, etag: None }
     }
 
-    fn target(&self) -> Target {
+    pub(super) fn target(&self) -> Target {
         Target::Subject(self.kind, self.id.to_string())
     }
 

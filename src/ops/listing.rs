@@ -75,8 +75,10 @@ impl Ops {
         };
         let (subjects, next_token) = self.cut(&context, subjects, request.size, position);
         let mut secrets = match kind {
-            SubjectKind::User | SubjectKind::Integration => self.store.current_secrets(&subjects).await?,
-            SubjectKind::Device | SubjectKind::Caller => HashMap::new(),
+            SubjectKind::User | SubjectKind::Device | SubjectKind::Integration => {
+                self.store.live_secrets(&subjects).await?
+            }
+            SubjectKind::Caller => HashMap::new(),
         };
         let time = self.now();
         let items = subjects.into_iter().map(|subject| Kept {

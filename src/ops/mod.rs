@@ -13,6 +13,7 @@ pub mod caller;
 mod change;
 mod data_keys;
 pub mod device;
+pub mod expiry;
 pub mod explain;
 mod fetch;
 pub mod import;
@@ -26,6 +27,7 @@ pub mod listing;
 pub mod policy;
 mod reach;
 mod repeat;
+pub mod rotation;
 mod secret;
 mod soft_lock;
 pub mod tenant;
@@ -67,6 +69,7 @@ use crate::{
 };
 
 use self::change::Plan;
+pub use expiry::ExpiryOptions;
 pub use limit::{FailureBudget, LimitOptions};
 pub use reach::Gift;
 pub use secret::{Settings, Source};

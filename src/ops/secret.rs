@@ -7,9 +7,10 @@ use zeroize::Zeroizing;
 
 use super::Ops;
 use crate::{
-    crypto::{DataKey, Place, Verifier},
+    crypto::{DataKey, Place, Verifier, same_password},
     domain::{
         Error, Material, Password, Policy, Result, Secret, Slot, Stage, Subject, Timestamp, Violation, generator,
+        rotation::Refusal,
     },
 };
 
@@ -141,6 +142,34 @@ impl Ops {
         key.open_password(place(subject, &secret.slot, secret.version), &secret.payload).map(Some)
     }
 
+    /// One version of a subject's password in clear, whatever its stage, as long as it is not void.
+    pub(super) async fn open_version(&self, subject: &Subject, secrets: &[Secret], version: i64) -> Result<Password> {
+        let now = self.now();
+        let live = |secret: &&Secret| {
+            secret.slot == Slot::Password
+                && secret.version == version
+                && (secret.stage == Stage::Pending || secret.is_live(now))
+        };
+        let secret = secrets.iter().find(live);
+        let secret = secret.ok_or_else(|| Error::from(Refusal::UnknownVersion))?;
+        let key = self.data_keys.by_id(&subject.tenant_uid, &secret.key_id).await?;
+        key.open_password(place(subject, &secret.slot, secret.version), &secret.payload)
+    }
+
+    /// A subject's passwords that are accepted now, with their versions: what is in force, and what was before it.
+    pub(super) async fn open_accepted(&self, subject: &Subject, secrets: &[Secret]) -> Result<Accepted> {
+        let (mut accepted, now) = (Accepted::default(), self.now());
+        for (stage, opened) in [Stage::Current, Stage::Previous].into_iter().zip(&mut accepted) {
+            let mut live = secrets.iter().filter(|secret| secret.slot == Slot::Password && secret.is_live(now));
+            if let Some(secret) = live.find(|secret| secret.stage == stage) {
+                let key = self.data_keys.by_id(&subject.tenant_uid, &secret.key_id).await?;
+                let password = key.open_password(place(subject, &secret.slot, secret.version), &secret.payload)?;
+                *opened = Some((secret.version, password));
+            }
+        }
+        Ok(accepted)
+    }
+
     /// A third party's settings in clear; empty where there are none.
     pub(super) async fn open_settings(&self, subject: &Subject, secrets: &[Secret]) -> Result<Settings> {
         let Some(secret) = in_force(secrets, &Slot::Settings, self.now()) else { return Ok(Settings::default()) };
@@ -157,6 +186,18 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Settings([{} redacted])", self.0.len())
     }
+}
+
+/// The passwords of a subject that are accepted, with their versions.
+pub(super) type Accepted = [Option<(i64, Password)>; 2];
+
+/// Which of them a password is. It is compared with as many whether or not there are any, and with all whichever it is.
+pub(super) fn which(accepted: &Accepted, shown: &Password) -> Option<i64> {
+    let compared = accepted.each_ref().map(|kept| {
+        let same = same_password(kept.as_ref().map(|(_, password)| password), shown);
+        kept.as_ref().map(|(version, _)| *version).filter(|_| same)
+    });
+    compared.into_iter().flatten().next()
 }
 
 pub(super) fn place<'a>(subject: &'a Subject, slot: &'a Slot, version: i64) -> Place<'a> {

@@ -164,6 +164,15 @@ impl Ops {
             "DeviceService/ResetMany" => "DeviceService/ResetMany#softLock",
             "DeviceService/UnlockDevice" => "DeviceService/UnlockDevice#softLock",
             "DeviceService/VerifyAuthentication" => "DeviceService/VerifyAuthentication#softLock",
+            "DeviceService/PromoteSecret" => "DeviceService/PromoteSecret#softLock",
+            "DeviceService/RollBackSecret" => "DeviceService/RollBackSecret#softLock",
+            "DeviceService/SwapSecrets" => "DeviceService/SwapSecrets#softLock",
+            "IntegrationService/ResetIntegration" => "IntegrationService/ResetIntegration#softLock",
+            "IntegrationService/UnlockIntegration" => "IntegrationService/UnlockIntegration#softLock",
+            "IntegrationService/VerifyIntegration" => "IntegrationService/VerifyIntegration#softLock",
+            "IntegrationService/PromoteIntegrationSecret" => "IntegrationService/PromoteIntegrationSecret#softLock",
+            "IntegrationService/RollBackIntegrationSecret" => "IntegrationService/RollBackIntegrationSecret#softLock",
+            "IntegrationService/SwapIntegrationSecrets" => "IntegrationService/SwapIntegrationSecrets#softLock",
             _ => "UserService/VerifyPassword#softLock",
         };
         record

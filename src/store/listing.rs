@@ -71,11 +71,11 @@ impl Store {
         Ok(count.into_tuple().one(&self.reader).await?.unwrap_or_default())
     }
 
-    /// The current secrets of these subjects in the slots `password` and `settings`.
+    /// The secrets of these subjects in the slots `password` and `settings` that are not revoked, the newest first.
     ///
     /// # Errors
     /// Unavailable.
-    pub async fn current_secrets(&self, subjects: &[Subject]) -> Result<HashMap<Uid, Vec<Secret>>> {
+    pub async fn live_secrets(&self, subjects: &[Subject]) -> Result<HashMap<Uid, Vec<Secret>>> {
         let mut found = HashMap::<Uid, Vec<Secret>>::new();
         if subjects.is_empty() {
             return Ok(found);
@@ -83,7 +83,7 @@ impl Store {
         let rows = secret::Entity::find()
             .filter(secret::Column::SubjectUid.is_in(subjects.iter().map(|subject| subject.uid.as_str())))
             .filter(secret::Column::Slot.is_in([Slot::Password.to_stored(), Slot::Settings.to_stored()]))
-            .filter(secret::Column::Stage.eq(Stage::Current.as_str()))
+            .filter(secret::Column::Stage.ne(Stage::Revoked.as_str()))
             .order_by_desc(secret::Column::Version)
             .all(&self.reader)
             .await?;

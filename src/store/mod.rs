@@ -15,6 +15,7 @@ mod data_key;
 mod doubt;
 mod entity;
 mod error;
+mod expiry;
 mod failure;
 mod import;
 mod job;
@@ -30,6 +31,7 @@ mod transaction;
 mod usage;
 
 use std::{
+    cmp::Reverse,
     fmt,
     path::Path,
     sync::{
@@ -46,6 +48,7 @@ use crate::{
 };
 
 use doubt::Doubt;
+pub use expiry::Ending;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
 pub use job::{JobEnd, JobStep, Matches, RunningJob, Window};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
@@ -115,6 +118,29 @@ impl SubjectChange {
             changed.attributes.clone_from(attributes);
         }
         changed
+    }
+
+    /// What becomes of its secrets, of those that are not void; the newest first.
+    #[must_use]
+    pub fn foresee_secrets(&self, secrets: &[Secret]) -> Vec<Secret> {
+        let mut kept = secrets.to_vec();
+        for change in &self.secrets {
+            match change {
+                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => {
+                    kept.retain(|old| old.slot != secret.slot);
+                    kept.push(secret.clone());
+                }
+                SecretChange::Revoke(slot) => kept.retain(|old| old.slot != *slot),
+                SecretChange::Add(secret) => kept.push(secret.clone()),
+                SecretChange::Move(slot, moved) => {
+                    let moves = kept.iter_mut().filter(|old| old.slot == *slot && old.version == moved.version);
+                    moves.for_each(|secret| moved.apply(secret, self.time));
+                }
+            }
+        }
+        kept.retain(|secret| secret.stage != Stage::Revoked);
+        kept.sort_by_key(|secret| Reverse(secret.version));
+        kept
     }
 }
 

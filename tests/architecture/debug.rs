@@ -386,6 +386,7 @@ fn options_do_not_tell_the_database_s_password() {
         },
         limits: config.service().unwrap().limits,
         jobs: config.service().unwrap().jobs,
+        expiry: config.service().unwrap().expiry,
         blocklist: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         reflection: false,

@@ -125,6 +125,65 @@ fn a_device_and_an_integration() {
 }
 
 #[test]
+fn a_rotation_without_an_outage() {
+    let site = Site::new();
+    let good = |arguments: &[&str]| site.good(&[arguments, &["--tenant", "acme"]].concat());
+    let json = |arguments: &[&str]| site.json(&[arguments, &["--tenant", "acme"]].concat());
+    let versions = |answer: &Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().trim_start_matches("SECRET_STAGE_").to_owned();
+        let secrets = answer["device"]["secrets"].as_array().unwrap();
+        secrets.iter().map(|secret| (text(&secret["version"]), text(&secret["stage"]))).collect()
+    };
+    let is = |version: &str, stage: &str| (version.to_owned(), stage.to_owned());
+    let verify = |password: &str| {
+        let arguments = ["device", "verify", "cam-7", "--password-file", "-", "--tenant", "acme"];
+        site.feed(&arguments, password).code
+    };
+    let password = |answer: &Value| answer["authentication"]["password"].as_str().unwrap().to_owned();
+    let first = password(&json(&["device", "create", "cam-7", "--id", "4711", "--generate"]));
+    let reset = json(&["device", "reset", "4711", "--generate", "--overlap", "24h"]);
+    assert_eq!(versions(&reset), [is("2", "CURRENT"), is("1", "PREVIOUS")]);
+    let second = password(&reset);
+    assert_eq!([verify(&first), verify(&second), verify("wrong")], [0, 0, 1]);
+
+    // A table of its own, below what else there is of the device.
+    let shown = good(&["device", "get", "4711"]);
+    let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+    for row in [["VERSION", "STAGE"], ["2", "CURRENT"], ["1", "PREVIOUS"]] {
+        assert!(rows.iter().any(|found| **found == row), "{row:?} is not in\n{shown}");
+    }
+    assert!(!shown.contains("secrets["), "{shown}");
+
+    let refused = site.run(&["device", "reset", "4711", "--generate", "--overlap", "1h", "--tenant", "acme"]);
+    assert!(refused.code == 1 && refused.stderr.contains("TWO_SECRETS_LIVE"), "{}", refused.stderr);
+    let swapped = json(&["device", "swap", "4711"]);
+    assert_eq!(versions(&swapped), [is("2", "PREVIOUS"), is("1", "CURRENT")]);
+    let back = json(&["device", "roll-back", "4711"]);
+    assert_eq!(versions(&back), [is("2", "CURRENT")]);
+    assert_eq!([verify(&first), verify(&second)], [1, 0]);
+    let prepared = json(&["device", "reset", "4711", "--generate", "--pending"]);
+    let third = password(&prepared);
+    assert_eq!(verify(&third), 1);
+    let promoted = json(&["device", "promote", "4711", "--overlap", "7d"]);
+    assert_eq!(promoted["device"]["secrets"][1]["stage"], "SECRET_STAGE_PREVIOUS");
+    assert_eq!([verify(&second), verify(&third)], [0, 0]);
+    good(&["device", "revoke-secret", "4711", "2"]);
+    assert_eq!([verify(&second), verify(&third)], [1, 0]);
+    let bad = site.run(&["device", "promote", "4711", "--overlap", "1w", "--tenant", "acme"]);
+    assert!(bad.code == 2 && bad.stderr.contains("such as 24h"), "{}", bad.stderr);
+
+    let made = json(&["integration", "create", "--id", "mdm", "--username", "third-party", "--generate"]);
+    let old = made["credentials"]["password"].as_str().unwrap().to_owned();
+    let reset = json(&["integration", "reset", "mdm", "--overlap", "1h"]);
+    let new = reset["credentials"]["password"].as_str().unwrap();
+    let verify = ["integration", "verify", "third-party", "--password-file", "-", "--tenant", "acme"];
+    assert_eq!([site.feed(&verify, &old).code, site.feed(&verify, new).code], [0, 0]);
+    good(&["integration", "roll-back", "mdm"]);
+    assert_eq!([site.feed(&verify, &old).code, site.feed(&verify, new).code], [0, 1]);
+    assert_eq!(site.service.stop().0, 0);
+}
+
+#[test]
 fn a_caller_and_a_profile() {
     let site = Site::new();
     let tenant = ["--tenant", "acme"];

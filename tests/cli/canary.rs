@@ -239,6 +239,7 @@ async fn devices(channel: &Channel, admin: &str, canaries: &mut Canaries) {
         tenant_id: "canary".to_owned(),
         device_id: "4711".to_owned(),
         purpose: "to look for canaries".to_owned(),
+        version: 0,
     };
     let shown = devices.reveal_authentication(with_token(admin, reveal)).await.unwrap().into_inner();
     assert_eq!(shown.authentication.unwrap().password, first);
@@ -301,7 +302,7 @@ async fn integrations(channel: &Channel, admin: &str, canaries: &mut Canaries) {
     };
     let answer = integrations.reset_integration(with_token(admin, reset)).await.unwrap().into_inner();
     let password = canaries.keep(&answer.credentials.unwrap().password);
-    let reveal = RevealIntegrationRequest { tenant_id, integration_id, purpose: String::new() };
+    let reveal = RevealIntegrationRequest { tenant_id, integration_id, ..RevealIntegrationRequest::default() };
     let shown = integrations.reveal_integration(with_token(admin, reveal)).await.unwrap().into_inner();
     assert_eq!(shown.credentials.unwrap().password, password);
 }

@@ -18,7 +18,7 @@ use rekey::{
     crypto::{ForeignBounds, HasherOptions, Keyring, SystemEntropy},
     domain::{Clock, Lockout, Rate, Timestamp, tenant::JwtAlgorithm},
     gateway::{self, Gateway, GatewayOptions},
-    ops::{FailureBudget, LimitOptions, job::JobOptions},
+    ops::{ExpiryOptions, FailureBudget, LimitOptions, job::JobOptions},
     proto::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
@@ -312,6 +312,8 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
         },
         limits: limits(),
         jobs: JobOptions::default(),
+        // Once, at the start.
+        expiry: ExpiryOptions { notice: Duration::from_hours(7 * 24), every: Duration::from_hours(1) },
         blocklist: None,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reflection: true,

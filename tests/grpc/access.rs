@@ -19,7 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_types::StatusExt as _;
 use tower::{Service as _, ServiceExt as _};
 
-use super::dynamic::{Method, bearer, call, furnish, header, mend, methods};
+use super::dynamic::{Method, bearer, call, furnish, header, mend, methods, prepare};
 use crate::common::rekey::{Rekey, START, reason};
 
 const WHO_AM_I: &str = "/rekey.v1.CallerService/WhoAmI";
@@ -146,6 +146,7 @@ async fn the_one_permission_is_enough() {
         if method.path.ends_with("/CheckAccess") {
             request.set_field_by_name("method", prost_reflect::Value::String("rekey.v1.CallerService/WhoAmI".into()));
         }
+        prepare(&rekey, &method, "acme").await;
         let answer = call(rekey.channel(), &method.path, &bearer(&token), request.encode_to_vec()).await;
         let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
         mend(&rekey, &method, "acme").await;

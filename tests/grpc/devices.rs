@@ -40,6 +40,7 @@ async fn reveal(clients: &Clients) -> DeviceAuthentication {
         tenant_id: "plant".to_owned(),
         device_id: "4711".to_owned(),
         purpose: "a test".to_owned(),
+        version: 0,
     };
     clients.clone().devices.reveal_authentication(request).await.unwrap().into_inner().authentication.unwrap()
 }

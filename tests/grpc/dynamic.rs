@@ -9,9 +9,10 @@ use rekey::{
     access::Access,
     api::rules,
     proto::{
-        BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
-        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, ResetManyRequest, SecretPolicy, Tenant,
-        create_device_request, create_integration_request, create_user_request,
+        AtLimit, BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
+        CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, DeleteDeviceRequest, DeleteIntegrationRequest,
+        ResetAuthenticationRequest, ResetIntegrationRequest, ResetManyRequest, SecretPolicy, Tenant,
+        create_device_request, create_integration_request, create_user_request, reset_authentication_request,
     },
 };
 use tonic::{Request, Status, metadata::MetadataMap, transport::Channel};
@@ -47,6 +48,10 @@ impl Method {
         if self.changes_many() {
             request.set_field_by_name("validate_only", Value::Bool(true));
         }
+        // What was made has one version, which is in force.
+        if self.descriptor.input().get_field_by_name("allow_last").is_some() {
+            request.set_field_by_name("allow_last", Value::Bool(true));
+        }
         request
     }
 
@@ -75,6 +80,7 @@ pub(crate) fn good(descriptor: &MessageDescriptor, tenant: &str) -> DynamicMessa
             let value = match field.kind() {
                 Kind::Message(inner) => Value::Message(good(&inner, tenant)),
                 Kind::Enum(_) => Value::EnumNumber(1),
+                Kind::Int64 => Value::I64(1),
                 Kind::Bytes => Value::Bytes(Bytes::copy_from_slice(value(field.name(), tenant).as_bytes())),
                 _ => Value::String(value(field.name(), tenant).to_owned()),
             };
@@ -152,6 +158,37 @@ pub(crate) async fn furnish(rekey: &Rekey, tenant: &str) {
     make_caller(rekey, tenant).await;
 }
 
+/// Brings what [`furnish`] made into the state that a method asks for.
+pub(crate) async fn prepare(rekey: &Rekey, method: &Method, tenant: &str) {
+    let name = method.descriptor.name();
+    let pending = name.starts_with("Promote");
+    if !pending && !name.starts_with("RollBack") && !name.starts_with("Swap") {
+        return;
+    }
+    let (text, at_limit) = (str::to_owned, AtLimit::DropOldest.into());
+    let overlap = (!pending).then_some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let tenant_id = text(tenant);
+    if name.contains("Integration") {
+        let integration_id = text("mdm");
+        let reset =
+            ResetIntegrationRequest { tenant_id, integration_id, overlap, pending, at_limit, ..Default::default() };
+        rekey.admin().integrations.reset_integration(reset).await.unwrap();
+    } else {
+        let secret_source = Some(reset_authentication_request::SecretSource::Password(text(PASSWORD)));
+        let device_id = text("cam");
+        let reset = ResetAuthenticationRequest {
+            tenant_id,
+            device_id,
+            secret_source,
+            overlap,
+            pending,
+            at_limit,
+            ..Default::default()
+        };
+        rekey.admin().devices.reset_authentication(reset).await.unwrap();
+    }
+}
+
 /// Undoes what a call of a method did to what [`furnish`] made.
 pub(crate) async fn mend(rekey: &Rekey, method: &Method, tenant: &str) {
     let undone = [("Lock", "Unlock"), ("Disable", "Enable")];
@@ -167,6 +204,18 @@ pub(crate) async fn mend(rekey: &Rekey, method: &Method, tenant: &str) {
         "DeleteDevice" => make_device(rekey, tenant).await,
         "DeleteIntegration" => make_integration(rekey, tenant).await,
         "DeleteCaller" => make_caller(rekey, tenant).await,
+        "RevokeSecret" => {
+            let (tenant_id, device_id) = (tenant.to_owned(), "cam".to_owned());
+            let delete = DeleteDeviceRequest { tenant_id, device_id, ..DeleteDeviceRequest::default() };
+            rekey.admin().devices.delete_device(delete).await.unwrap();
+            make_device(rekey, tenant).await;
+        }
+        "RevokeIntegrationSecret" => {
+            let (tenant_id, integration_id) = (tenant.to_owned(), "mdm".to_owned());
+            let delete = DeleteIntegrationRequest { tenant_id, integration_id, ..DeleteIntegrationRequest::default() };
+            rekey.admin().integrations.delete_integration(delete).await.unwrap();
+            make_integration(rekey, tenant).await;
+        }
         _ => {}
     }
 }

@@ -26,6 +26,7 @@ mod masks;
 mod policies;
 mod reach;
 mod robustness;
+mod rotation;
 mod tenant_lifecycle;
 mod tenants;
 mod tokens;

@@ -130,7 +130,7 @@ async fn a_role_is_its_permissions_and_what_is_explained_is_what_is_decided() {
 #[tokio::test]
 async fn nobody_gives_what_they_do_not_hold() {
     let rekey = with_tenants().await;
-    let own = ["callers:*", "users:get", "users:verify", "devices:verify"];
+    let own = ["callers:*", "users:get", "users:verify", "devices:verify", "integrations:verify"];
     let weak = make(&rekey, "acme", &own, &[], 50).await;
     let (missing, low) = ("PERMISSION_MISSING", "RANK_TOO_LOW");
     for (request, expected) in [

@@ -14,7 +14,7 @@ mod shutdown;
 mod start;
 mod tampering;
 mod validate;
-mod world;
+pub(crate) mod world;
 
 macro_rules! on_both_engines {
     ($($module:ident :: $case:ident,)*) => {

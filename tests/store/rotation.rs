@@ -7,7 +7,7 @@ use rekey::{
         Material, Reason, Secret, Slot, Stage, Subject, SubjectKind, SubjectRef, Tenant, Timestamp,
         rotation::{Act, AtLimit, Beginning, Move, Step, Version, plan},
     },
-    store::{SecretChange, Store, SubjectChange},
+    store::{Ending, SecretChange, Store, SubjectChange},
 };
 
 use crate::fixture::{Database, LATER, NOW, new_uid, record, reset, secret, subject, why};
@@ -190,4 +190,167 @@ pub(crate) async fn what_an_older_program_wrote_rotates(database: Database) {
     // And it revokes what it finds in the slot, whatever stage that is in.
     database.store.change_subject(reset(&device, 2), record(&tenant.uid)).await.unwrap();
     assert_eq!(stages(&database, &device).await, [(3, Stage::Current)]);
+}
+
+/// A subject with one secret that is in a stage since [`NOW`] and ends so many days later.
+async fn with_end(
+    database: &Database,
+    tenant: &Tenant,
+    kind: SubjectKind,
+    id: &str,
+    stage: Stage,
+    days: u32,
+) -> Subject {
+    let owner = subject(tenant, kind, id);
+    let material = if kind == SubjectKind::User { Material::Verifier } else { Material::Sealed };
+    let expire_time = Some(NOW.plus(DAY * days));
+    let secret = Secret { stage, material, expire_time, ..secret(&owner, Slot::Password, 1) };
+    database.store.insert_subject(owner.clone(), vec![secret], record(&tenant.uid)).await.unwrap();
+    owner
+}
+
+fn ids(endings: &[Ending]) -> Vec<&str> {
+    endings.iter().map(|ending| ending.id.as_str()).collect()
+}
+
+fn recorded(endings: Vec<Ending>) -> Vec<(Ending, rekey::audit::Record)> {
+    let recorded = |ending: Ending| {
+        let note = record(&ending.tenant_uid);
+        (ending, note)
+    };
+    endings.into_iter().map(recorded).collect()
+}
+
+pub(crate) async fn ends_are_found_when_they_are_near_and_when_they_are_over(database: Database) {
+    use SubjectKind::{Device, Integration, User};
+    let tenant = database.tenant("acme").await;
+    for (kind, id, stage, days) in [
+        (Device, "d-long", Stage::Current, 100),
+        (Device, "d-short", Stage::Current, 4),
+        (Integration, "i-previous", Stage::Previous, 8),
+        (Device, "d-pending", Stage::Pending, 8),
+        (Device, "d-void", Stage::Revoked, 8),
+        (User, "u-temporary", Stage::Current, 4),
+    ] {
+        with_end(&database, &tenant, kind, id, stage, days).await;
+    }
+    let week = DAY * 7;
+    let hour = Duration::from_hours(1);
+    for (now, expected) in [
+        (NOW, &[][..]),
+        (NOW.plus(DAY * 2).minus(hour), &[][..]),
+        // Halfway through what is shorter than two weeks, and before its end.
+        (NOW.plus(DAY * 2), &["d-short"][..]),
+        (NOW.plus(DAY * 4).minus(hour), &["d-short"][..]),
+        (NOW.plus(DAY * 4), &["i-previous"][..]),
+        (NOW.plus(DAY * 8), &[][..]),
+        (NOW.plus(DAY * 93).minus(hour), &[][..]),
+        (NOW.plus(DAY * 93), &["d-long"][..]),
+        (NOW.plus(DAY * 100), &[][..]),
+    ] {
+        assert_eq!(ids(&database.store.ending(now, week, 9).await.unwrap()), expected, "{now:?}");
+    }
+    assert_eq!(database.store.overdue(NOW.plus(DAY * 8).minus(hour), 9).await.unwrap(), []);
+    let mut over = database.store.overdue(NOW.plus(DAY * 8), 9).await.unwrap();
+    over.sort_by(|one, other| one.id.cmp(&other.id));
+    assert_eq!(ids(&over), ["d-pending", "i-previous"]);
+    let found = &over[1];
+    assert_eq!(
+        (found.kind, found.stage, found.version, found.slot.clone()),
+        (Integration, Stage::Previous, 1, Slot::Password)
+    );
+    assert_eq!((found.expire_time, &found.tenant_uid), (NOW.plus(DAY * 8), &tenant.uid));
+    assert_eq!(database.store.overdue(NOW.plus(DAY * 900), 1).await.unwrap().len(), 1, "a batch is bounded");
+
+    // Told of once; after that they are not found, and swept ones neither.
+    let near = database.store.ending(NOW.plus(DAY * 2), week, 9).await.unwrap();
+    assert_eq!(database.store.tell(recorded(near), LATER).await.unwrap(), 1);
+    assert_eq!(database.store.ending(NOW.plus(DAY * 2), week, 9).await.unwrap(), []);
+    assert_eq!(database.store.sweep(recorded(over), LATER).await.unwrap(), 2);
+    assert_eq!(database.store.overdue(NOW.plus(DAY * 900), 9).await.unwrap(), []);
+    let wiped = "SELECT count(*) FROM secret WHERE stage = 'revoked' AND length(payload) = 0";
+    assert_eq!(database.raw.number(wiped).await, 2);
+}
+
+pub(crate) async fn of_many_who_see_an_end_one_deals_with_it(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let mut owners = Vec::new();
+    for number in 0..20 {
+        let id = format!("d{number}");
+        owners.push(with_end(&database, &tenant, SubjectKind::Device, &id, Stage::Previous, 2).await);
+    }
+    let other = Store::connect(&database.options).await.unwrap();
+    let (near, over) = (NOW.plus(DAY), NOW.plus(DAY * 2));
+    let before = database.raw.number("SELECT count(*) FROM audit").await;
+    for sweeps in [false, true] {
+        let all: Vec<_> = (0..8)
+            .map(|number| {
+                let store = if number % 2 == 0 { database.store.clone() } else { other.clone() };
+                tokio::spawn(async move {
+                    if sweeps {
+                        let found = store.overdue(over, 100).await.unwrap();
+                        store.sweep(recorded(found), LATER).await.unwrap()
+                    } else {
+                        let found = store.ending(near, DAY, 100).await.unwrap();
+                        store.tell(recorded(found), LATER).await.unwrap()
+                    }
+                })
+            })
+            .collect();
+        let mut done = 0;
+        for one in all {
+            done += one.await.unwrap();
+        }
+        assert_eq!(done, owners.len());
+    }
+    assert_eq!(database.raw.number("SELECT count(*) FROM audit").await, before + 40, "a record for each, and no other");
+    let (found, secrets) = live(&database.store, &owners[0]).await;
+    assert_eq!((found.version, secrets.len()), (1, 0), "its etag stays: nobody decided anything");
+}
+
+pub(crate) async fn what_moved_on_meanwhile_is_left_alone(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let device = device(&database, &tenant).await;
+    act(&database, &device, overlap(DAY), NOW).await;
+    let near = database.store.ending(NOW.plus(DAY / 2), DAY, 9).await.unwrap();
+    let over = database.store.overdue(NOW.plus(DAY), 9).await.unwrap();
+    assert_eq!((near.len(), over.len()), (1, 1));
+    act(&database, &device, Act::RollBack, NOW).await;
+    let before = database.raw.number("SELECT count(*) FROM audit").await;
+    assert_eq!(database.store.tell(recorded(near), LATER).await.unwrap(), 0);
+    assert_eq!(database.store.sweep(recorded(over), LATER).await.unwrap(), 0);
+    assert_eq!(database.raw.number("SELECT count(*) FROM audit").await, before);
+    assert_eq!(stages(&database, &device).await, [(1, Stage::Current)]);
+
+    // Told of in one stage, it is told of in the next.
+    act(&database, &device, overlap(DAY), NOW).await;
+    let near = database.store.ending(NOW.plus(DAY / 2), DAY, 9).await.unwrap();
+    assert_eq!(database.store.tell(recorded(near), LATER).await.unwrap(), 1);
+    act(&database, &device, Act::Swap, NOW).await;
+    assert_eq!(database.store.ending(NOW.plus(DAY / 2), DAY, 9).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn ends_are_found_by_their_indexes(database: Database) {
+    let tenant = database.tenant("acme").await;
+    let device = subject(&tenant, SubjectKind::Device, "d1");
+    database.store.insert_subject(device.clone(), Vec::new(), record(&tenant.uid)).await.unwrap();
+    // As many rows as make a scan dear: most of them void, some in force, and their ends far apart.
+    let columns = "subject_uid, slot, version, stage, material, payload, key_id, read_only, must_change, create_time, \
+                   stage_time, use_count, expire_time";
+    let payload = if database.is_sqlite() { "x'01'" } else { "'\\x01'" };
+    let stage = "CASE i % 10 WHEN 0 THEN 'previous' WHEN 1 THEN 'pending' WHEN 2 THEN 'current' ELSE 'revoked' END";
+    let (uid, end, hour) = (&device.uid, NOW.micros(), 3_600_000_000_i64);
+    database
+        .raw
+        .run(&format!(
+            "INSERT INTO secret ({columns}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) \
+             SELECT '{uid}', 'password', i, {stage}, 'sealed', {payload}, 'k', FALSE, FALSE, 5, 5, 0, {end} + i * {hour} FROM n"
+        ))
+        .await;
+    database.raw.run("ANALYZE").await;
+    let plans = database.store.explain_endings(NOW, DAY).await.unwrap();
+    for (plan, index) in plans.iter().zip(["secret_overdue_idx", "secret_ending_idx"]) {
+        assert!(plan.contains(index), "{plan}");
+        assert!(!plan.contains("SCAN") && !plan.contains("Seq Scan on secret"), "{plan}");
+    }
 }

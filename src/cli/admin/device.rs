@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 
 use super::{
-    Change, Exit, Failure, NewSecret, Target, call,
+    Change, Failure, NewSecret, Target, call,
     lifecycle::{self, Noun},
     many::{Deed, Many},
-    pair, pairs, password, updated,
+    pair, pairs, password,
+    rotation::{self, Place},
+    updated,
 };
-use crate::cli::{
-    output,
-    print::{self, Output},
-    profile,
-};
+use crate::cli::profile;
 
 const NOUN: Noun = Noun {
     service: "DeviceService",
@@ -27,6 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   rekey device create cam-7 --id 4711 --generate
   rekey device reset 4711 --generate
+  rekey device reset 4711 --generate --overlap 24h
+  rekey device roll-back 4711
   rekey device reveal 4711 --purpose 'installed on site'
   rekey device list --filter 'labels.site = \"north\"'
   rekey device reset-many --filter 'labels.site = \"north\"' --dry-run
@@ -49,6 +49,8 @@ enum Command {
     Reveal(Reveal),
     Verify(Verify),
     #[command(flatten)]
+    Rotation(rotation::Command),
+    #[command(flatten)]
     Lifecycle(lifecycle::Command),
 }
 
@@ -65,6 +67,9 @@ struct Create {
     labels: Vec<(String, String)>,
     #[command(flatten)]
     secret: NewSecret,
+    /// When the password ends by itself, such as 2027-01-01T00:00:00Z [default: never]
+    #[arg(long, value_name = "TIME")]
+    expire_time: Option<String>,
     /// Check everything and change nothing
     #[arg(long)]
     validate_only: bool,
@@ -91,7 +96,7 @@ struct Update {
     target: Target,
 }
 
-/// Set a device's new password; the old one is void at once
+/// Set a device's new password; the old one is void at once, unless --overlap or --pending is given
 #[derive(clap::Args, Debug)]
 struct Reset {
     /// The device's id
@@ -101,6 +106,8 @@ struct Reset {
     user_name: Option<String>,
     #[command(flatten)]
     secret: NewSecret,
+    #[command(flatten)]
+    place: Place,
     /// Check everything and change nothing
     #[arg(long)]
     validate_only: bool,
@@ -122,6 +129,9 @@ struct ResetMany {
 struct Reveal {
     /// The device's id
     id: String,
+    /// Which version of the password, as `get` shows them [default: the current one]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<i64>,
     /// Why, for the record
     #[arg(long)]
     purpose: Option<String>,
@@ -143,9 +153,10 @@ struct Verify {
 
 pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Create(Create { user_name, id, labels, secret, validate_only, change, target }) => {
+        Command::Create(Create { user_name, id, labels, secret, expire_time, validate_only, change, target }) => {
             let (session, request) = target.open().await?;
             let request = request.set("user_name", user_name).maybe("device_id", id).labels(&labels);
+            let request = request.maybe("expire_time", expire_time);
             let request = request.set("validate_only", validate_only).change(&change).secret("password", &secret)?;
             target.show(&session, &NOUN.method("Create"), request).await
         }
@@ -156,9 +167,9 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let request = request.set("device_id", id).set("device", device).set("update_mask", mask);
             target.show(&session, &NOUN.method("Update"), request.change(&change)).await
         }
-        Command::Reset(Reset { id, user_name, secret, validate_only, change, target }) => {
+        Command::Reset(Reset { id, user_name, secret, place, validate_only, change, target }) => {
             let (session, request) = target.open().await?;
-            let request = request.set("device_id", id).maybe("user_name", user_name);
+            let request = request.set("device_id", id).maybe("user_name", user_name).place(place);
             let request = request.set("validate_only", validate_only).change(&change).secret("password", &secret)?;
             target.show(&session, "DeviceService/ResetAuthentication", request).await
         }
@@ -166,9 +177,9 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let verb = "Give new passwords to".to_owned();
             many.run(Deed { method: "DeviceService/ResetMany", verb, nouns: "devices" }, |request| request).await
         }
-        Command::Reveal(Reveal { id, purpose, target }) => {
+        Command::Reveal(Reveal { id, version, purpose, target }) => {
             let (session, request) = target.open().await?;
-            let request = request.set("device_id", id).maybe("purpose", purpose);
+            let request = request.set("device_id", id).maybe("version", version).maybe("purpose", purpose);
             target.show(&session, "DeviceService/RevealAuthentication", request).await
         }
         Command::Verify(Verify { user_name, password_file, target }) => {
@@ -176,17 +187,9 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let given = password(password_file.as_deref(), "password", false)?;
             let request = request.set("user_name", user_name).set("password", given);
             let answer = call(&session, "DeviceService/VerifyAuthentication", request).await?;
-            if target.service.output == Output::Json {
-                print::json(&answer)?;
-            }
-            if !print::flag(&answer, "verified") {
-                return Err(Failure::new(Exit::Failed, "the password is not right, or there is no such device in use"));
-            }
-            if target.service.output == Output::Table {
-                output::line(&print::text(&answer, "device_id"));
-            }
-            Ok(())
+            target.verified(&answer, "device")
         }
+        Command::Rotation(command) => NOUN.rotate("", command).await,
         Command::Lifecycle(command) => NOUN.run(command).await,
     }
 }

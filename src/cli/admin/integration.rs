@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{
-    Change, Failure, NewSecret, Target,
+    Change, Failure, NewSecret, Target, call,
     lifecycle::{self, Noun},
-    object, pair, pairs,
+    object, pair, pairs, password,
+    rotation::{self, Place},
 };
 use crate::cli::{failure::Exit, profile};
 
@@ -25,6 +26,8 @@ Examples:
   rekey integration create --id harmony-mobile --generate
   rekey integration update harmony-mobile --settings-file settings.json
   rekey integration reset harmony-mobile
+  rekey integration reset harmony-mobile --overlap 24h
+  rekey integration roll-back harmony-mobile
   rekey integration reveal harmony-mobile --purpose 'moved to the new console'
 ";
 
@@ -42,6 +45,9 @@ enum Command {
     Update(Update),
     Reset(Reset),
     Reveal(Reveal),
+    Verify(Verify),
+    #[command(flatten)]
+    Rotation(rotation::Command),
     #[command(flatten)]
     Lifecycle(lifecycle::Command),
 }
@@ -63,6 +69,9 @@ struct Create {
     labels: Vec<(String, String)>,
     #[command(flatten)]
     secret: NewSecret,
+    /// When the password ends by itself, such as 2027-01-01T00:00:00Z [default: never]
+    #[arg(long, value_name = "TIME")]
+    expire_time: Option<String>,
     #[command(flatten)]
     change: Change,
     #[command(flatten)]
@@ -89,11 +98,14 @@ struct Update {
     target: Target,
 }
 
-/// Set a new password, made by the service, and wipe every setting
+/// Set a new password, made by the service, and wipe every setting; the old one is void at once, unless --overlap or
+/// --pending is given
 #[derive(clap::Args, Debug)]
 struct Reset {
     /// The integration's id
     id: String,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     change: Change,
     #[command(flatten)]
@@ -105,6 +117,9 @@ struct Reset {
 struct Reveal {
     /// The integration's id
     id: String,
+    /// Which version of the password, as `get` shows them [default: the current one]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<i64>,
     /// Why, for the record
     #[arg(long)]
     purpose: Option<String>,
@@ -112,12 +127,25 @@ struct Reveal {
     target: Target,
 }
 
+/// Check an integration's password; ends with 1 where it is not right
+#[derive(clap::Args, Debug)]
+struct Verify {
+    /// What the third party signs in with
+    username: String,
+    /// Whose first line is the password; - for standard input [default: asked for]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
+}
+
 pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Create(Create { id, username, settings_file, labels, secret, change, target }) => {
+        Command::Create(Create { id, username, settings_file, labels, secret, expire_time, change, target }) => {
             let (session, request) = target.open().await?;
             let settings = settings_file.map(|file| object(&file, "the settings")).transpose()?;
             let request = request.maybe("integration_id", id).maybe("username", username);
+            let request = request.maybe("expire_time", expire_time);
             let request = request.maybe("settings", settings.map(Value::Object)).labels(&labels).change(&change);
             target.show(&session, &NOUN.method("Create"), request.secret("password", &secret)?).await
         }
@@ -136,15 +164,24 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let request = request.set("update_mask", mask.join(",")).change(&change);
             target.show(&session, &NOUN.method("Update"), request).await
         }
-        Command::Reset(Reset { id, change, target }) => {
+        Command::Reset(Reset { id, place, change, target }) => {
             let (session, request) = target.open().await?;
-            target.show(&session, &NOUN.method("Reset"), request.set("integration_id", id).change(&change)).await
+            let request = request.set("integration_id", id).place(place).change(&change);
+            target.show(&session, &NOUN.method("Reset"), request).await
         }
-        Command::Reveal(Reveal { id, purpose, target }) => {
+        Command::Reveal(Reveal { id, version, purpose, target }) => {
             let (session, request) = target.open().await?;
-            let request = request.set("integration_id", id).maybe("purpose", purpose);
+            let request = request.set("integration_id", id).maybe("version", version).maybe("purpose", purpose);
             target.show(&session, &NOUN.method("Reveal"), request).await
         }
+        Command::Verify(Verify { username, password_file, target }) => {
+            let (session, request) = target.open().await?;
+            let given = password(password_file.as_deref(), "password", false)?;
+            let request = request.set("username", username).set("password", given);
+            let answer = call(&session, &NOUN.method("Verify"), request).await?;
+            target.verified(&answer, "integration")
+        }
+        Command::Rotation(command) => NOUN.rotate("Integration", command).await,
         Command::Lifecycle(command) => NOUN.run(command).await,
     }
 }

@@ -11,6 +11,7 @@ pub(super) mod job;
 mod lifecycle;
 mod many;
 pub(super) mod policy;
+mod rotation;
 pub(super) mod tenant;
 pub(super) mod user;
 
@@ -121,6 +122,21 @@ impl Target {
     /// Calls a method and prints its answer.
     async fn show(&self, session: &Session, method: &str, request: Request) -> Result<(), Failure> {
         self.service.show(session, method, request).await
+    }
+
+    /// Prints whose password a check found right; fails where it is nobody's.
+    fn verified(&self, answer: &DynamicMessage, kind: &str) -> Result<(), Failure> {
+        if self.service.output == Output::Json {
+            print::json(answer)?;
+        }
+        if !print::flag(answer, "verified") {
+            let sentence = format!("the password is not right, or there is no such {kind} in use");
+            return Err(Failure::new(Exit::Failed, sentence));
+        }
+        if self.service.output == Output::Table {
+            output::line(&print::text(answer, &format!("{kind}_id")));
+        }
+        Ok(())
     }
 }
 

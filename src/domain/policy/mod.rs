@@ -76,6 +76,14 @@ pub struct Policy {
     /// For how many seconds such a password is good; for ever where 0.
     #[serde(default)]
     pub temporary_ttl_s: u64,
+    /// For how many seconds at most two versions of a device's or integration's password are accepted.
+    #[serde(default = "max_overlap")]
+    pub max_overlap_s: u64,
+}
+
+/// What holds where nothing was said, and for tenants of before there was a bound: a month, for what has to be visited.
+const fn max_overlap() -> u64 {
+    Policy::MAX_OVERLAP.as_secs()
 }
 
 /// The symbols of every preset but ROMA: no quotes, brackets, backslash, `$`, `&`, `|` or `;`, with which most accidents
@@ -96,6 +104,8 @@ const MAX_WORDS: usize = 256;
 const MAX_WORD: usize = 64;
 /// How long a password that must be changed may be good.
 const MAX_TEMPORARY: Duration = Duration::from_hours(90 * 24);
+/// How long an overlap may be at most, whatever the tenant says.
+const LONGEST_OVERLAP: Duration = Duration::from_hours(366 * 24);
 /// How long it is under the preset NIST: long enough for a letter and a holiday, too short to be forgotten about.
 const TEMPORARY: Duration = Duration::from_hours(7 * 24);
 
@@ -104,6 +114,8 @@ impl Policy {
     pub const MAX_GENERATED_LENGTH: u32 = 128;
     /// The shortest, unless the policy allows no more: 95 bits of letters and digits. 22 make 128.
     pub const MIN_GENERATED_LENGTH: u32 = 16;
+    /// How long an overlap may be at most where the tenant sets nothing else.
+    pub const MAX_OVERLAP: Duration = Duration::from_hours(30 * 24);
 
     /// The rules of a preset. What each generates has 128 bits or more.
     #[must_use]
@@ -131,6 +143,7 @@ impl Policy {
             words: Vec::new(),
             reset_must_change: is_nist,
             temporary_ttl_s: if is_nist { TEMPORARY.as_secs() } else { 0 },
+            max_overlap_s: max_overlap(),
         }
     }
 
@@ -203,6 +216,7 @@ impl Policy {
             (self.min_strength > MAX_STRENGTH, "min_strength", "must be at most 4"),
             (words.len() > MAX_WORDS, "words", "must be at most 256"),
             (self.temporary_ttl_s > MAX_TEMPORARY.as_secs(), "temporary_ttl", "must be at most 90 days"),
+            (self.max_overlap_s > LONGEST_OVERLAP.as_secs(), "max_overlap", "must be at most 366 days"),
         ];
         let is_legal = |word: &str| {
             (1..=MAX_WORD).contains(&word.chars().take(MAX_WORD + 1).count()) && !word.chars().any(char::is_control)

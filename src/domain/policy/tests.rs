@@ -130,6 +130,7 @@ fn each_defect_is_told_by_its_field() {
         ("words[1]", Policy { words: vec!["acme".to_owned(), String::new()], ..sound.clone() }),
         ("words[0]", Policy { words: vec!["x".repeat(65)], ..sound.clone() }),
         ("temporary_ttl", Policy { temporary_ttl_s: 90 * 86_400 + 1, ..sound.clone() }),
+        ("max_overlap", Policy { max_overlap_s: 366 * 86_400 + 1, ..sound.clone() }),
     ];
     for (field, policy) in defective {
         let defects = policy.defects();
@@ -186,6 +187,7 @@ fn what_was_kept_before_there_was_more_reads_as_it_was_meant() {
     assert!(!policy.reset_must_change && !policy.breached && policy.words.is_empty());
     assert_eq!((policy.history, policy.min_strength, policy.temporary_ttl_s), (0, 0, 0));
     assert_eq!(policy.temporary_until(Timestamp::from_micros(5)), None);
+    assert_eq!(policy.max_overlap_s, 30 * 86_400);
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use tonic::Code;
 use super::database::Raw;
 use crate::{
     common::rekey::{Rekey, reason},
-    dynamic::{Method, bearer, call, furnish, methods, reset_all},
+    dynamic::{Method, bearer, call, furnish, methods, prepare, reset_all},
 };
 
 /// Methods whose requests have this field.
@@ -21,6 +21,7 @@ pub(super) fn with_field(name: &str) -> Vec<Method> {
 
 /// A request about a tenant that [`furnish`] made, which asks for all that can be made or shown.
 pub(super) async fn request(rekey: &Rekey, method: &Method, tenant: &str) -> DynamicMessage {
+    prepare(rekey, method, tenant).await;
     let mut request = method.request(tenant);
     let input = method.descriptor.input();
     if input.get_field_by_name("token_id").is_some() {

@@ -126,12 +126,12 @@ pub(super) fn get_user(user_id: &str) -> GetUserRequest {
 
 pub(super) fn reveal_device(device_id: &str) -> RevealAuthenticationRequest {
     let (tenant_id, device_id) = (TENANT.to_owned(), device_id.to_owned());
-    RevealAuthenticationRequest { tenant_id, device_id, purpose: "a test".to_owned() }
+    RevealAuthenticationRequest { tenant_id, device_id, purpose: "a test".to_owned(), version: 0 }
 }
 
 pub(super) fn reveal_integration() -> RevealIntegrationRequest {
     let (tenant_id, integration_id) = (TENANT.to_owned(), "i1".to_owned());
-    RevealIntegrationRequest { tenant_id, integration_id, purpose: "a test".to_owned() }
+    RevealIntegrationRequest { tenant_id, integration_id, purpose: "a test".to_owned(), version: 0 }
 }
 
 pub(super) async fn user(clients: &Clients, user_id: &str) -> User {
@@ -167,7 +167,7 @@ pub(super) fn retry_delay(status: &Status) -> Option<Duration> {
 }
 
 /// Tries until it is so, a bounded number of times.
-pub(super) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..2_000 {
         if is_so().await {
             return;
