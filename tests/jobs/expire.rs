@@ -1,9 +1,12 @@
 //! Passwords that expire.
 
+use std::time::Duration;
+
 use rekey::proto::{
     ChangePasswordRequest, CreateCallerRequest, CreateUserRequest, ExpirePasswordsRequest, ExpiryMode, GetUserRequest,
-    Job, JobState, ResetPasswordRequest, SecretPolicy, Tenant, User, VerifyPasswordRequest, VerifyPasswordResponse,
-    change_password_request, create_user_request, reset_password_request, verify_password_request,
+    ImportBatch, ImportOptions, ImportUser, ImportUsersRequest, Job, JobState, ResetPasswordRequest, SecretPolicy,
+    Tenant, User, VerifyPasswordRequest, VerifyPasswordResponse, change_password_request, create_user_request,
+    import_users_request::Content, reset_password_request, verify_password_request,
 };
 use tonic::Status;
 
@@ -182,4 +185,38 @@ async fn what_becomes_of_them_has_to_be_said() {
     let unsaid = ExpirePasswordsRequest { validate_only: true, ..request(ExpiryMode::Unspecified) };
     let refused = rekey.admin().users.expire_passwords(unsaid).await.unwrap_err();
     assert_eq!(fields(&refused), ["mode"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_among_many_are_found_stretch_by_stretch() {
+    for rekey in with_users().await {
+        let admin = rekey.admin();
+        let options = ImportOptions { tenant_id: TENANT.to_owned(), ..ImportOptions::default() };
+        let batches = (0..5).map(|batch| {
+            let name = |number| format!("u{batch}-{number:03}");
+            let user = |number| ImportUser { user_id: name(number), username: name(number), ..ImportUser::default() };
+            Content::Batch(ImportBatch { users: (0..700).map(user).collect() })
+        });
+        let contents = [Content::Options(options)].into_iter().chain(batches);
+        let messages: Vec<_> = contents.map(|content| ImportUsersRequest { content: Some(content) }).collect();
+        let mut answers = admin.users.clone().import_users(tokio_stream::iter(messages)).await.unwrap().into_inner();
+        while let Some(answer) = answers.message().await.unwrap() {
+            assert_eq!(answer.created, 700);
+            // So that there is an order among the batches.
+            rekey.clock.advance(Duration::from_millis(1));
+        }
+        // Some of the first and of the last, and nobody for thousands between.
+        for (filter, total) in [("username = \"u0-00*\"", 10), ("username = \"u4-69*\"", 10), ("", 3_503)] {
+            let request = ExpirePasswordsRequest { filter: filter.to_owned(), ..request(ExpiryMode::MustChange) };
+            if total == 10 {
+                let job = expire(&admin, request).await.unwrap();
+                assert_eq!((job.total, counts(&job)), (10, (JobState::Done, 0, 10, 0)), "{filter}");
+            } else {
+                let dry = ExpirePasswordsRequest { validate_only: true, ..request };
+                let mut answers = admin.users.clone().expire_passwords(dry).await.unwrap().into_inner();
+                assert_eq!(answers.message().await.unwrap().unwrap().plan.unwrap().total, total);
+            }
+        }
+        rekey.stop().await;
+    }
 }
