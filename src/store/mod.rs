@@ -126,11 +126,11 @@ impl SubjectChange {
         let mut kept = secrets.to_vec();
         for change in &self.secrets {
             match change {
-                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => {
+                SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } | SecretChange::Renew(secret) => {
                     kept.retain(|old| old.slot != secret.slot);
                     kept.push(secret.clone());
                 }
-                SecretChange::Revoke(slot) => kept.retain(|old| old.slot != *slot),
+                SecretChange::Revoke(slot) | SecretChange::Void { slot, .. } => kept.retain(|old| old.slot != *slot),
                 SecretChange::Add(secret) => kept.push(secret.clone()),
                 SecretChange::Move(slot, moved) => {
                     let moves = kept.iter_mut().filter(|old| old.slot == *slot && old.version == moved.version);
