@@ -146,7 +146,7 @@ impl Ops {
         }
         let mut secrets = match job.task {
             Task::ResetMany { .. } => HashMap::new(),
-            Task::ExpirePasswords { .. } => self.store.current_secrets(&subjects).await?,
+            Task::ExpirePasswords { .. } => self.store.live_secrets(&subjects).await?,
         };
         for subject in subjects {
             tokio::select! {
