@@ -125,7 +125,9 @@ async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result
         .max_lifetime(None)
         .test_before_acquire(false)
         .map_sqlx_sqlite_opts(move |_| file.clone())
-        .map_sqlx_sqlite_pool_opts(quiet);
+        .map_sqlx_sqlite_pool_opts(|options| {
+            quiet(options).after_release(|connection, _| Box::pin(has_ended(connection)))
+        });
     Database::connect(options).await.map_err(unopened_because)
 }
 
@@ -170,7 +172,7 @@ async fn postgres(options: &StoreOptions) -> Result<Store> {
             let after = after.clone();
             quiet(options).after_release(move |connection, _| {
                 let trusted = !after.lasts();
-                Box::pin(async move { if trusted { Ok(true) } else { answers(connection).await } })
+                Box::pin(async move { if trusted { has_ended(connection).await } else { answers(connection).await } })
             })
         });
     let pool = Database::connect(pool).await.map_err(unopened_because)?;
@@ -183,11 +185,22 @@ fn quiet<D: sqlx::Database>(options: PoolOptions<D>) -> PoolOptions<D> {
     options.acquire_slow_threshold(ACQUIRE_TIMEOUT)
 }
 
+/// Whether a connection has left its transaction. Where a commit or a rollback fails on SQLite, the driver goes on counting
+/// itself within (sqlx 0.9.0), and the next transaction would be a savepoint in one that nobody ever commits: answered for,
+/// and lost. Such a connection is closed.
+async fn has_ended(connection: &mut impl sqlx::Connection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // Its rollback may be on its way.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
 /// Whether a connection still has somebody at its other end. The driver waits for as long as the kernel goes on sending,
 /// a quarter of an hour; so long the pool would have one connection less.
 async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     match tokio::time::timeout(ANSWER_TIMEOUT, connection.ping()).await {
-        Ok(answer) => answer.map(|()| true),
+        Ok(answer) => answer.map(|()| !connection.is_in_transaction()),
         Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Calls before, while and after.
-const CALLS: u64 = 60;
+const CALLS: u64 = 30;
 
 /// A small file system in memory, mounted for one test.
 struct Disk(TempDir);

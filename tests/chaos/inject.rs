@@ -6,14 +6,18 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::NamedTempFile;
 
 use crate::{
     parameters::say,
-    server::{PATIENCE, Server, has_program, signal},
+    server::{PATIENCE, PAUSE, Server, has_program},
 };
+
+/// How long strace may take to leave a process.
+const DETACHING: Duration = Duration::from_secs(5);
 
 /// What happens at the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +80,19 @@ impl Trap {
         (made.count(), calls.contains("(INJECTED)"))
     }
 
-    /// It detaches at this signal, and ends with the process that it traces.
+    /// It detaches at this signal, and ends with the process that it traces. One that does neither is made to.
     fn end(&mut self) {
-        if self.strace.try_wait().unwrap().is_none() {
-            signal(self.strace.id(), "INT");
+        let begun = Instant::now();
+        let mut name = "INT";
+        while self.strace.try_wait().unwrap().is_none() {
+            // It may end at the same time.
+            let pid = self.strace.id().to_string();
+            let _ = Command::new("kill").args([&format!("-{name}"), &pid]).stderr(Stdio::null()).status();
+            thread::sleep(PAUSE);
+            if begun.elapsed() > DETACHING {
+                name = "KILL";
+            }
         }
-        self.strace.wait().unwrap();
     }
 
     /// Attaches strace to every thread of a process, and waits until it is.

@@ -37,7 +37,7 @@ impl Bench {
         }
         let server = site.serve().await;
         prepare(&mut server.clients(&site.admin_token)).await;
-        let mut worker = Worker::new("w".to_owned(), Rng::with_seed(seed("io")), &Recorder::new(&site.path("history")));
+        let mut worker = Worker::new("w".to_owned(), Rng::with_seed(seed("io")), &Recorder::new(&site.history()));
         let clients = server.clients(&site.admin_token);
         for _ in VICTIMS {
             let (place, act) = worker.make();
@@ -70,7 +70,7 @@ impl Bench {
         };
         let trap = Trap::lay(&self.server, call, ordinal, fault);
         let ended = self.ask(victim, act).await;
-        let (_, fired) = trap.lift(call);
+        let (_, mut fired) = trap.lift(call);
         let mut wrong = Vec::new();
         match (&ended, fault) {
             (Ended::Acknowledged(_), Fault::Error(_)) if fired && call == "fsync" => {
@@ -80,6 +80,7 @@ impl Bench {
             _ => {}
         }
         if !self.server.runs() {
+            fired = true;
             // Killed, or it gave up: then in order.
             let next = self.site.serve().await;
             let (status, log) = std::mem::replace(&mut self.server, next).end();

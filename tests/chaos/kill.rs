@@ -75,7 +75,7 @@ impl Campaign {
                 let Scene { name, site, server, .. } = self.scene;
                 let (log, kept) = (server.log(), site.keep());
                 let wrong = wrong.join("\n");
-                panic!("{name}, round {round}, files in {}:\n{wrong}\nThe service said:\n{log}", kept.display());
+                panic!("{name}, round {round}, files in {kept:?}:\n{wrong}\nThe service said:\n{log}");
             }
         }
         let rows = Rows::open(&self.scene.site.url).await;

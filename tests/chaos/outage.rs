@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Calls before and after.
-const CALLS: u64 = 60;
+const CALLS: u64 = 30;
 
 /// How long the database is gone: `REKEY_CHAOS_OUTAGE_S`, in earnest 30.
 fn outage() -> Duration {

@@ -50,7 +50,7 @@ impl Scene {
         }
         let server = site.serve().await;
         prepare(&mut server.clients(&site.admin_token)).await;
-        let log = Recorder::new(&site.path("history"));
+        let log = Recorder::new(&site.history());
         let rng = Rng::with_seed(seed(name));
         let mut scene = Self { name: name.to_owned(), site, server, log, workers: Vec::new(), rng, joined: 0 };
         scene.join(WORKERS);

@@ -32,6 +32,8 @@ const LINES: usize = 200;
 /// An installation: keyring, database, administrator, and what its processes are started with.
 pub(crate) struct Site {
     directory: TempDir,
+    /// What a test writes: not on a disk that it takes away.
+    notes: TempDir,
     /// Where the database is, as the processes are told.
     pub(crate) url: String,
     /// A token that may do everything everywhere.
@@ -63,16 +65,17 @@ impl Site {
     }
 
     fn make(directory: TempDir, url: String) -> Self {
-        let mut site = Self { directory, url, admin_token: String::new(), environment: Vec::new() };
+        let notes = tempfile::tempdir().unwrap();
+        let mut site = Self { directory, notes, url, admin_token: String::new(), environment: Vec::new() };
         let made = site.run(&["init"]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut site.admin_token);
         site
     }
 
-    /// A file of this installation.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// Where a test writes what it asked and was answered.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.notes.path().join("history")
     }
 
     /// From the next start on, processes have this in their environment.
@@ -103,6 +106,8 @@ impl Site {
             .env("REKEY_HASHING__ITERATIONS", "5")
             .env("REKEY_HASHING__QUEUE", "256")
             .env("REKEY_HASHING__MAX_WAIT_MS", "30000")
+            // Replaced passwords are tried on purpose, all of them from one place.
+            .env("REKEY_LIMITS__SOURCE_FAILURES_PER_MINUTE", "0")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -127,8 +132,8 @@ impl Site {
     }
 
     /// Keeps the files, for whoever looks into what went wrong.
-    pub(crate) fn keep(self) -> PathBuf {
-        self.directory.keep()
+    pub(crate) fn keep(self) -> (PathBuf, PathBuf) {
+        (self.directory.keep(), self.notes.keep())
     }
 }
 
