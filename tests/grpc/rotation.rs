@@ -283,7 +283,7 @@ async fn a_password_is_prepared_promoted_swapped_and_taken_back(rekey: Rekey) {
     let raw = Raw::open(&rekey.options).await;
     let detail = |action: &str| {
         format!(
-            "SELECT detail FROM audit WHERE action = 'DeviceService/{action}' AND outcome = 'succeeded' ORDER BY uid LIMIT 1"
+            "SELECT detail FROM audit WHERE action = 'DeviceService/{action}' AND outcome = 'succeeded' ORDER BY time LIMIT 1"
         )
     };
     for (action, expected) in [
