@@ -15,12 +15,14 @@ use super::{
     answer::{answer, answer_stream, timestamp},
     error,
     listing::filter_of,
+    rotation::Place,
     validate::{Fields, etag},
 };
 use crate::{
     domain::{
         JobState, Result, SubjectKind, TenantRef, Uid,
         job::{ExpiryMode, Task},
+        rotation::{AtLimit, Beginning},
     },
     ops::{
         Call, Ops,
@@ -115,7 +117,15 @@ pub(super) async fn reset_many(
             confirmation: request.confirmation,
             tolerance: request.tolerance,
         };
-        asked.decode(&mut fields, SubjectKind::Device, Some(Task::ResetMany {})).ok_or_else(|| fields.error())
+        let place = Place { overlap: request.overlap, at_limit: request.at_limit, ..Place::default() };
+        let task = fields.placement(place).and_then(|placement| match placement.beginning {
+            Beginning::Current { overlap } => Some(Task::ResetMany {
+                overlap_s: overlap.as_secs(),
+                drop_oldest: placement.at_limit == AtLimit::DropOldest,
+            }),
+            Beginning::Pending => None,
+        });
+        asked.decode(&mut fields, SubjectKind::Device, task).ok_or_else(|| fields.error())
     };
     begin(ops, request, &tenant_id, decode, answered, |answer| answer.job.as_ref()).await
 }
@@ -317,8 +327,12 @@ impl From<JobView> for proto::Job {
 
 impl From<&JobView> for proto::Job {
     fn from(JobView { tenant_id, job }: &JobView) -> Self {
+        let mut overlap_s = 0;
         let (kind, mode) = match job.task {
-            Task::ResetMany {} => (proto::JobKind::ResetMany, proto::ExpiryMode::Unspecified),
+            Task::ResetMany { overlap_s: seconds, .. } => {
+                overlap_s = seconds;
+                (proto::JobKind::ResetMany, proto::ExpiryMode::Unspecified)
+            }
             Task::ExpirePasswords { mode } => {
                 let mode = match mode {
                     ExpiryMode::MustChange => proto::ExpiryMode::MustChange,
@@ -351,7 +365,10 @@ impl From<&JobView> for proto::Job {
             create_time: Some(timestamp(job.create_time)),
             update_time: Some(timestamp(job.update_time)),
             end_time: job.end_time.map(timestamp),
-            overlap: None,
+            overlap: i64::try_from(overlap_s)
+                .ok()
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
             mode: mode.into(),
         }
     }

@@ -15,7 +15,14 @@ use super::{Filter, Permission, Reason, SubjectKind, Timestamp, Uid, subject::et
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     /// Devices get new passwords.
-    ResetMany {},
+    ResetMany {
+        /// For how many seconds those of before are accepted besides.
+        #[serde(default)]
+        overlap_s: u64,
+        /// Whether the older one goes where two live already; else the device is passed over.
+        #[serde(default)]
+        drop_oldest: bool,
+    },
     /// Users' passwords expire.
     ExpirePasswords {
         /// What becomes of them.
@@ -49,6 +56,15 @@ impl Task {
         match self {
             Self::ResetMany { .. } => Permission::RESET_MANY,
             Self::ExpirePasswords { .. } => Permission::EXPIRE_PASSWORDS,
+        }
+    }
+
+    /// Whether the passwords of before are good for nothing any more.
+    #[must_use]
+    pub const fn ends_those_before(&self) -> bool {
+        match self {
+            Self::ResetMany { overlap_s, .. } => *overlap_s == 0,
+            Self::ExpirePasswords { .. } => true,
         }
     }
 
@@ -263,7 +279,10 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_task_stays_readable() {
         for (task, json) in [
-            (Task::ResetMany {}, r#"{"reset_many":{}}"#),
+            (
+                Task::ResetMany { overlap_s: 60, drop_oldest: true },
+                r#"{"reset_many":{"overlap_s":60,"drop_oldest":true}}"#,
+            ),
             (Task::ExpirePasswords { mode: ExpiryMode::MustChange }, r#"{"expire_passwords":{"mode":"must_change"}}"#),
             (Task::ExpirePasswords { mode: ExpiryMode::Void }, r#"{"expire_passwords":{"mode":"void"}}"#),
         ] {

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::{Call, Ops, secret::Source};
+use super::{Call, Ops, rotation::check, secret::Source};
 use crate::{
     access::ProofKind,
     audit::{Outcome, Target},
@@ -181,7 +181,9 @@ impl Ops {
         self.audited(call, Target::None, async {
             call.grant.about(None)?;
             let tenant = self.tenant(call, &request.tenant).await?;
-            if let Task::ResetMany { .. } = request.task {
+            if let Task::ResetMany { overlap_s, drop_oldest } = request.task {
+                let placement = act::placement(overlap_s, drop_oldest);
+                check(placement.violations(&tenant.settings.device_policy, self.now()))?;
                 // Whether the policy can be met is not found out device by device.
                 drop(self.decide(&tenant.settings.device_policy, Source::Generate(None), &[]).await?);
             }

@@ -21,6 +21,7 @@ mod import;
 mod job;
 mod lifecycle;
 mod listing;
+mod matches;
 mod migration;
 mod reply;
 mod secret;
@@ -50,9 +51,10 @@ use crate::{
 use doubt::Doubt;
 pub use expiry::Ending;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
-pub use job::{JobEnd, JobStep, Matches, RunningJob, Window};
+pub use job::{JobEnd, JobStep, RunningJob};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
+pub use matches::{Matches, Window};
 
 /// Where the database is and how it is used.
 #[derive(Clone)]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rekey::proto::{
-    CancelJobRequest, DeleteDeviceRequest, GetJobRequest, JobState, ListJobsRequest, ResetManyRequest, Tenant,
-    WatchJobRequest,
+    AtLimit, CancelJobRequest, DeleteDeviceRequest, GetJobRequest, JobState, ListJobsRequest, ResetManyRequest,
+    RevealAuthenticationRequest, Tenant, VerifyAuthenticationRequest, WatchJobRequest,
+    verify_authentication_request::Subject,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -184,4 +185,55 @@ async fn another_tenant_s_job_is_not_found_and_a_list_has_one_s_own() {
     let wrong = jobs.list_jobs(list(1, &first.next_page_token, "")).await.unwrap_err();
     assert_eq!(fields(&wrong), ["page_token"]);
     assert_eq!(get(&admin, &job_id).await.state(), JobState::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_passwords_of_before_stay_good_for_the_overlap() {
+    for rekey in with_tenants().await {
+        let admin = rekey.admin();
+        make_devices(&admin, ids(3)).await;
+        let reveal = async || -> String {
+            let request = RevealAuthenticationRequest {
+                tenant_id: TENANT.to_owned(),
+                device_id: "d001".to_owned(),
+                ..RevealAuthenticationRequest::default()
+            };
+            let shown = admin.devices.clone().reveal_authentication(request).await.unwrap().into_inner();
+            shown.authentication.unwrap().password
+        };
+        let verifies = async |password: &str| -> bool {
+            let request = VerifyAuthenticationRequest {
+                tenant_id: TENANT.to_owned(),
+                subject: Some(Subject::DeviceId("d001".to_owned())),
+                password: password.to_owned(),
+                ..VerifyAuthenticationRequest::default()
+            };
+            admin.devices.clone().verify_authentication(request).await.unwrap().into_inner().verified
+        };
+        let overlap =
+            |seconds| ResetManyRequest { overlap: Some(prost_types::Duration { seconds, nanos: 0 }), ..reset("") };
+        let first = reveal().await;
+        let job = last(begin(&admin, overlap(3_600)).await.unwrap()).await;
+        assert_eq!((counts(&job), job.overlap.unwrap().seconds), ((JobState::Done, 3, 0, 0), 3_600));
+        let second = reveal().await;
+        assert!(first != second && verifies(&first).await && verifies(&second).await);
+        // Two live: a third is one too many, unless the older one may go.
+        let job = last(begin(&admin, overlap(60)).await.unwrap()).await;
+        assert_eq!((counts(&job), job.reasons.get("TWO_SECRETS_LIVE")), ((JobState::Done, 0, 3, 0), Some(&3)));
+        let drop_oldest = ResetManyRequest { at_limit: AtLimit::DropOldest.into(), ..overlap(60) };
+        let job = last(begin(&admin, drop_oldest).await.unwrap()).await;
+        assert_eq!(counts(&job), (JobState::Done, 3, 0, 0));
+        assert!(!verifies(&first).await && verifies(&second).await && verifies(&reveal().await).await);
+        rekey.clock.advance(Duration::from_secs(61));
+        assert!(!verifies(&second).await && verifies(&reveal().await).await);
+        // Without it, all of before is void at once.
+        let third = reveal().await;
+        last(begin(&admin, reset("")).await.unwrap()).await;
+        assert!(!verifies(&third).await && verifies(&reveal().await).await);
+        let negative = plan(&admin, overlap(-1)).await.unwrap_err();
+        assert_eq!(fields(&negative), ["overlap"]);
+        let too_long = plan(&admin, overlap(100 * 365 * 86_400)).await.unwrap_err();
+        assert_eq!(fields(&too_long), ["overlap"]);
+        rekey.stop().await;
+    }
 }

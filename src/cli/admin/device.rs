@@ -120,6 +120,12 @@ struct Reset {
 /// Give every device that fits a new password, made by the service; reveal shows them
 #[derive(clap::Args, Debug)]
 struct ResetMany {
+    /// How long the old passwords are accepted besides, such as 24h or 30m [default: not at all]
+    #[arg(long, value_name = "TIME", value_parser = rotation::seconds)]
+    overlap: Option<String>,
+    /// Where two versions of a password live already, drop the older one, in the place of passing the device over
+    #[arg(long)]
+    drop_oldest: bool,
     #[command(flatten)]
     many: Many,
 }
@@ -173,9 +179,11 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let request = request.set("validate_only", validate_only).change(&change).secret("password", &secret)?;
             target.show(&session, "DeviceService/ResetAuthentication", request).await
         }
-        Command::ResetMany(ResetMany { many }) => {
-            let verb = "Give new passwords to".to_owned();
-            many.run(Deed { method: "DeviceService/ResetMany", verb, nouns: "devices" }, |request| request).await
+        Command::ResetMany(ResetMany { overlap, drop_oldest, many }) => {
+            let deed =
+                Deed { method: "DeviceService/ResetMany", verb: "Give new passwords to".to_owned(), nouns: "devices" };
+            let at_limit = drop_oldest.then_some("AT_LIMIT_DROP_OLDEST");
+            many.run(deed, |request| request.maybe("overlap", overlap).maybe("at_limit", at_limit)).await
         }
         Command::Reveal(Reveal { id, version, purpose, target }) => {
             let (session, request) = target.open().await?;

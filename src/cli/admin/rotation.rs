@@ -117,7 +117,7 @@ impl Noun {
 }
 
 /// `90s`, `30m`, `24h` or `7d`, as a Duration in JSON.
-fn seconds(text: &str) -> Result<String, String> {
+pub(super) fn seconds(text: &str) -> Result<String, String> {
     let rule = "must be a number and s, m, h or d, such as 24h";
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(rule)?;
     let number: u64 = number.parse().map_err(|_none| rule)?;

@@ -1,10 +1,11 @@
 //! By whose right a job goes on, and what it does to one subject.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::super::{
     Call, Ops, in_use,
     reach::outranks,
+    rotation::Placement,
     secret::{Source, in_force, in_stage},
     user::KIND as USER,
 };
@@ -14,6 +15,7 @@ use crate::{
         Error, Job, Permission, Reach, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef,
         Tenant, TenantRef,
         job::{Asker, ExpiryMode, Fate, Task},
+        rotation::{AtLimit, Beginning},
     },
     store::SecretChange,
 };
@@ -31,6 +33,13 @@ pub(super) fn proof_name(kind: ProofKind) -> &'static str {
     PROOFS.iter().find(|(known, _)| *known == kind).map_or("nothing", |(_, name)| name)
 }
 
+/// Where new passwords are put.
+pub(super) fn placement(overlap_s: u64, drop_oldest: bool) -> Placement {
+    let overlap = Duration::from_secs(overlap_s);
+    let at_limit = if drop_oldest { AtLimit::DropOldest } else { AtLimit::Refuse };
+    Placement { beginning: Beginning::Current { overlap }, at_limit, expire_time: None }
+}
+
 /// What is to become of a subject.
 pub(super) struct Act {
     /// What happens to its secrets.
@@ -42,7 +51,7 @@ pub(super) struct Act {
 /// How a subject fares that an act was refused for.
 pub(super) fn fate(error: &Error) -> Fate {
     match error.reason() {
-        reason @ (Reason::RankTooLow | Reason::SecretNotSet) => Fate::Skipped(reason),
+        reason @ (Reason::RankTooLow | Reason::SecretNotSet | Reason::TwoSecretsLive) => Fate::Skipped(reason),
         reason => Fate::Failed(reason),
     }
 }
@@ -127,7 +136,10 @@ impl Ops {
     ) -> Result<Act> {
         outranks(call, subject)?;
         match task {
-            Task::ResetMany {} => self.reset_one(tenant, subject).await,
+            Task::ResetMany { overlap_s, drop_oldest } => {
+                let placement = placement(*overlap_s, *drop_oldest);
+                self.reset_one(tenant, subject, secrets, placement).await
+            }
             Task::ExpirePasswords { mode: ExpiryMode::MustChange } => self.expire_one(tenant, subject, secrets).await,
             Task::ExpirePasswords { mode: ExpiryMode::Void } => {
                 // A temporary one that has ended is void already, and may be in the way of nothing.
@@ -138,12 +150,18 @@ impl Ops {
         }
     }
 
-    async fn reset_one(&self, tenant: &Tenant, device: &Subject) -> Result<Act> {
+    async fn reset_one(
+        &self,
+        tenant: &Tenant,
+        device: &Subject,
+        secrets: &[Secret],
+        placement: Placement,
+    ) -> Result<Act> {
         let context: Vec<&str> = device.login.as_deref().into_iter().collect();
         let (password, _) = self.decide(&tenant.settings.device_policy, Source::Generate(None), &context).await?;
         let key = self.data_keys.primary(&tenant.uid).await?;
-        let secret = self.keep_password(&key, device, device.version + 1, self.now(), &password)?;
-        Ok(Act { secrets: vec![SecretChange::Replace(secret)], detail: "password generated" })
+        let secrets = self.placed(&key, device, secrets, self.now(), &password, placement)?;
+        Ok(Act { secrets, detail: "password generated" })
     }
 
     /// The same password goes on under a new version, so that whatever hangs on the version before ends: tokens, sessions.

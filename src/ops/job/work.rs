@@ -17,10 +17,7 @@ use super::{
 };
 use crate::{
     audit::{Outcome, Record, Target},
-    domain::{
-        Error, Job, JobState, Reason, Result, Secret, Subject, SubjectKind, Tenant, Uid,
-        job::{Fate, Task},
-    },
+    domain::{Error, Job, JobState, Reason, Result, Secret, Subject, SubjectKind, Tenant, Uid, job::Fate},
     store::{JobEnd, JobStep, Matches, RunningJob, SubjectChange, Window},
 };
 
@@ -144,10 +141,8 @@ impl Ops {
             *job = moved;
             return Ok(Progress::On);
         }
-        let mut secrets = match job.task {
-            Task::ResetMany { .. } => HashMap::new(),
-            Task::ExpirePasswords { .. } => self.store.live_secrets(&subjects).await?,
-        };
+        // Should they be of another version of their subject than was read, the step is not done.
+        let mut secrets = self.store.live_secrets(&subjects).await?;
         for subject in subjects {
             tokio::select! {
                 () = self.jobs.stopped() => return Ok(Progress::On),
@@ -192,7 +187,9 @@ impl Ops {
         let (fate, change, record) = match act {
             Ok(Act { secrets, detail }) => {
                 let version = subject.version + 1;
-                let detail = format!("{detail}, job {}, epoch {version}", job.uid);
+                // Where those of before are accepted too, they are no reason to end what they began.
+                let name = if job.task.ends_those_before() { "epoch" } else { "version" };
+                let detail = format!("{detail}, job {}, {name} {version}", job.uid);
                 let record = call.record(self, target, Outcome::Succeeded, None, detail);
                 let change = SubjectChange {
                     subject_uid: subject.uid.clone(),
