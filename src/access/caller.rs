@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::finding::{Finding, Held, Standing};
 use crate::domain::{
-    Error, Permission, Reach, Reason, ResourceId, Result, Role, Subject, Tenant, TenantLimits, Timestamp, Uid,
+    Error, Permission, Reach, Reason, ResourceId, Result, Role, Stage, Subject, Tenant, TenantLimits, Timestamp, Uid,
 };
 
 /// What a method asks of its caller, from the `rule` option of the proto.
@@ -40,6 +40,8 @@ pub struct Proof {
     pub kind: ProofKind,
     /// What names it: the token's id, the issuer, the API key.
     pub name: String,
+    /// Which version of a token or signing key, and where that is in its life.
+    pub version: Option<(i64, Stage)>,
     /// When it ends.
     pub expire_time: Option<Timestamp>,
     /// Whether it is good for reading only.
@@ -99,6 +101,7 @@ impl Caller {
         let proof = Proof {
             kind: ProofKind::Nothing,
             name: String::new(),
+            version: None,
             expire_time: None,
             read_only: false,
             is_stale: false,

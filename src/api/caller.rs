@@ -1,23 +1,24 @@
 //! `CallerService`.
 
-use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
 use super::{
     answer::{answer, state, timestamp},
+    credential,
     listing::page_of,
     mask::Mask,
     named::named,
     permission::{role, role_values},
+    rotation::stage,
     rules,
-    validate::{Fields, etag},
+    validate::Fields,
 };
 use crate::{
     access::{Access, ProofKind},
-    domain::{Permission, Reach, Secret, Slot, Stage, SubjectKind, Transition},
+    domain::{Permission, Reach, SubjectKind, Transition},
     ops::{
         Gift, Ops,
-        caller::{CallerView, CreateApiToken, CreateCaller, CreateSigningKey},
+        caller::{CallerView, CreateCaller},
         explain::ExplainPermission,
         lifecycle::Changes,
     },
@@ -79,98 +80,70 @@ impl CallerService for CallerApi {
         &self,
         request: Request<CreateApiTokenRequest>,
     ) -> Result<Response<CreateApiTokenResponse>, Status> {
-        answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(&request.tenant_id);
-            let caller_id = fields.id("caller_id", &request.caller_id);
-            let token = match request.token {
-                made if made.is_empty() => Some(None),
-                given => fields.printing("token", &given, 16, 512).map(|()| Some(given.into())),
-            };
-            let expire_time = fields.time("expire_time", request.expire_time);
-            let (Some(tenant), Some(caller_id), Some(token), Some(expire_time)) =
-                (tenant, caller_id, token, expire_time)
-            else {
-                return Err(fields.error());
-            };
-            let create = CreateApiToken { tenant, caller_id, token, expire_time, etag: etag(request.etag) };
-            let (token_id, token) = self.ops.create_api_token(call, create).await?;
-            #[expect(clippy::disallowed_methods, reason = "leaves by the front door, once")]
-            let token = token.map(|token| token.expose_secret().to_owned()).unwrap_or_default();
-            Ok(CreateApiTokenResponse { token_id, token, expire_time: expire_time.map(timestamp) })
-        })
-        .await
+        credential::create_api_token(&self.ops, request).await
     }
 
     async fn create_signing_key(
         &self,
         request: Request<CreateSigningKeyRequest>,
     ) -> Result<Response<CreateSigningKeyResponse>, Status> {
-        answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(&request.tenant_id);
-            let caller_id = fields.id("caller_id", &request.caller_id);
-            let api_key = match request.api_key {
-                made if made.is_empty() => Some(None),
-                given => fields.api_key(given).map(Some),
-            };
-            let shared_key = match request.shared_key {
-                made if made.is_empty() => Some(None),
-                given => match fields.printing("shared_key", &given, 16, 256) {
-                    Some(()) => fields.password("shared_key", given).map(Some),
-                    None => None,
-                },
-            };
-            let expire_time = fields.time("expire_time", request.expire_time);
-            let (Some(tenant), Some(caller_id), Some(api_key), Some(shared_key), Some(expire_time)) =
-                (tenant, caller_id, api_key, shared_key, expire_time)
-            else {
-                return Err(fields.error());
-            };
-            let (read_only, etag) = (request.read_only, etag(request.etag));
-            let create = CreateSigningKey { tenant, caller_id, api_key, shared_key, expire_time, read_only, etag };
-            let (api_key, shared_key) = self.ops.create_signing_key(call, create).await?;
-            #[expect(clippy::disallowed_methods, reason = "leaves by the front door, once")]
-            let shared_key = shared_key.map(|key| key.expose_secret().to_owned()).unwrap_or_default();
-            Ok(CreateSigningKeyResponse { api_key, shared_key, expire_time: expire_time.map(timestamp) })
-        })
-        .await
+        credential::create_signing_key(&self.ops, request).await
+    }
+
+    async fn rotate_api_token(
+        &self,
+        request: Request<proto::RotateApiTokenRequest>,
+    ) -> Result<Response<proto::RotateApiTokenResponse>, Status> {
+        credential::rotate_api_token(&self.ops, request).await
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<proto::RotateSigningKeyRequest>,
+    ) -> Result<Response<proto::RotateSigningKeyResponse>, Status> {
+        credential::rotate_signing_key(&self.ops, request).await
+    }
+
+    async fn promote_credential(
+        &self,
+        request: Request<proto::PromoteCredentialRequest>,
+    ) -> Result<Response<proto::PromoteCredentialResponse>, Status> {
+        credential::promote_credential(&self.ops, request).await
+    }
+
+    async fn roll_back_credential(
+        &self,
+        request: Request<proto::RollBackCredentialRequest>,
+    ) -> Result<Response<proto::RollBackCredentialResponse>, Status> {
+        credential::roll_back_credential(&self.ops, request).await
+    }
+
+    async fn swap_credential(
+        &self,
+        request: Request<proto::SwapCredentialRequest>,
+    ) -> Result<Response<proto::SwapCredentialResponse>, Status> {
+        credential::swap_credential(&self.ops, request).await
+    }
+
+    async fn revoke_credential_version(
+        &self,
+        request: Request<proto::RevokeCredentialVersionRequest>,
+    ) -> Result<Response<proto::RevokeCredentialVersionResponse>, Status> {
+        credential::revoke_credential_version(&self.ops, request).await
     }
 
     async fn revoke_api_token(
         &self,
         request: Request<RevokeApiTokenRequest>,
     ) -> Result<Response<RevokeApiTokenResponse>, Status> {
-        answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(&request.tenant_id);
-            let caller = fields.id("caller_id", &request.caller_id);
-            let token = fields.id("token_id", &request.token_id);
-            let (Some(tenant), Some(caller), Some(token)) = (tenant, caller, token) else { return Err(fields.error()) };
-            let (slot, etag) = (Slot::ApiToken(token.to_string()), etag(request.etag));
-            self.ops.revoke_credential(call, &tenant, caller, slot, etag).await?;
-            Ok(RevokeApiTokenResponse {})
-        })
-        .await
+        credential::revoke_api_token(&self.ops, request).await
     }
 
     async fn revoke_signing_key(
         &self,
         request: Request<RevokeSigningKeyRequest>,
     ) -> Result<Response<RevokeSigningKeyResponse>, Status> {
-        answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(&request.tenant_id);
-            let caller = fields.id("caller_id", &request.caller_id);
-            let api_key = fields.api_key(request.api_key);
-            let (Some(tenant), Some(caller), Some(api_key)) = (tenant, caller, api_key) else {
-                return Err(fields.error());
-            };
-            let (slot, etag) = (Slot::SigningKey(api_key), etag(request.etag));
-            self.ops.revoke_credential(call, &tenant, caller, slot, etag).await?;
-            Ok(RevokeSigningKeyResponse {})
-        })
-        .await
+        credential::revoke_signing_key(&self.ops, request).await
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
@@ -187,7 +160,11 @@ impl CallerService for CallerApi {
                 ProofKind::AccessToken => CredentialKind::AccessToken,
                 ProofKind::Nothing => CredentialKind::Unspecified,
             };
+            let version = caller.proof.version;
             Ok(WhoAmIResponse {
+                credential_id: version.map(|_| caller.proof.name.clone()).unwrap_or_default(),
+                credential_version: version.map(|(version, _)| version).unwrap_or_default(),
+                credential_stage: version.map(|(_, at)| stage(at).into()).unwrap_or_default(),
                 tenant_id: caller.tenant_id.to_string(),
                 caller_id: caller.id.clone(),
                 permissions: names(&reach.all_permissions()),
@@ -330,16 +307,7 @@ impl CallerService for CallerApi {
         &self,
         request: Request<proto::ListCredentialsRequest>,
     ) -> Result<Response<proto::ListCredentialsResponse>, Status> {
-        answer(request, async |call, request| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(&request.tenant_id);
-            let caller = fields.id("caller_id", &request.caller_id);
-            let (Some(tenant), Some(caller)) = (tenant, caller) else { return Err(fields.error()) };
-            let credentials = self.ops.list_credentials(call, &tenant, caller, request.show_revoked).await?;
-            let credentials = credentials.into_iter().filter_map(credential).collect();
-            Ok(proto::ListCredentialsResponse { credentials })
-        })
-        .await
+        credential::list_credentials(&self.ops, request).await
     }
 
     async fn explain_permission(
@@ -402,22 +370,6 @@ fn changes(fields: &mut Fields, mask: Option<&Mask>, caller: Option<proto::Calle
         good &= changes.rank.is_some();
     }
     good.then_some(changes)
-}
-
-fn credential(secret: Secret) -> Option<proto::CallerCredential> {
-    let (kind, credential_id) = match secret.slot {
-        Slot::ApiToken(id) => (CredentialKind::ApiToken, id),
-        Slot::SigningKey(api_key) => (CredentialKind::SignedDate, api_key),
-        Slot::Password | Slot::Settings => return None,
-    };
-    Some(proto::CallerCredential {
-        kind: kind.into(),
-        credential_id,
-        create_time: Some(timestamp(secret.create_time)),
-        expire_time: secret.expire_time.map(timestamp),
-        read_only: secret.read_only,
-        revoked: secret.stage == Stage::Revoked,
-    })
 }
 
 impl From<CallerView> for proto::Caller {

@@ -73,6 +73,7 @@ pub const fn row(reason: Reason) -> (Code, &'static str) {
         Reason::JobNotFound => (NotFound, "JOB_NOT_FOUND"),
         Reason::ConfirmationNeeded => (FailedPrecondition, "CONFIRMATION_NEEDED"),
         Reason::MatchesChanged => (FailedPrecondition, "MATCHES_CHANGED"),
+        Reason::OwnCredential => (FailedPrecondition, "OWN_CREDENTIAL"),
     }
 }
 
@@ -191,6 +192,7 @@ mod tests {
         Reason::JobNotFound,
         Reason::ConfirmationNeeded,
         Reason::MatchesChanged,
+        Reason::OwnCredential,
     ];
 
     #[test]

@@ -6,6 +6,7 @@
 mod answer;
 mod audit;
 mod caller;
+mod credential;
 mod device;
 pub mod error;
 mod gate;

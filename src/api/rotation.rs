@@ -91,7 +91,7 @@ pub(super) fn versions(secrets: &[Secret]) -> Vec<proto::SecretVersion> {
     secrets.iter().map(shown).collect()
 }
 
-const fn stage(stage: Stage) -> proto::SecretStage {
+pub(super) const fn stage(stage: Stage) -> proto::SecretStage {
     match stage {
         Stage::Pending => proto::SecretStage::Pending,
         Stage::Current => proto::SecretStage::Current,

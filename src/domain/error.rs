@@ -67,6 +67,7 @@ pub enum Reason {
     JobNotFound,
     ConfirmationNeeded,
     MatchesChanged,
+    OwnCredential,
 }
 
 impl Reason {

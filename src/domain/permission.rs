@@ -13,6 +13,7 @@ const KNOWN: &[&str] = &[
     "callers:list",
     "callers:lock",
     "callers:revokeCredential",
+    "callers:rotateCredential",
     "callers:update",
     "devices:create",
     "devices:delete",

@@ -12,8 +12,8 @@ use crate::{
     audit::{Outcome, Target},
     crypto::{signature::password_signs, token::token_id},
     domain::{
-        Error, Password, Reach, Reason, ResourceId, Result, Slot, Stage, SubjectKind, SubjectRef, SubjectState, Tenant,
-        tenant::JwtIssuer,
+        Error, Password, Reach, Reason, ResourceId, Result, Secret, Slot, Stage, SubjectKind, SubjectRef, SubjectState,
+        Tenant, Timestamp, tenant::JwtIssuer,
     },
     metrics::UseOf,
     store::FoundCredential,
@@ -84,15 +84,21 @@ impl Ops {
             Some(id) => vec![id.to_owned()],
             None => self.keyring.given_token_ids(token.as_bytes()),
         };
+        let expired = || Error::new(Reason::CredentialExpired, "the token has expired");
         for id in ids {
-            let found = self.known_credential(&Slot::ApiToken(id)).await?;
-            let Some(found) = found.filter(|found| found.secret.stage != Stage::Revoked) else { continue };
-            if !self.keyring.digest_matches(&found.secret.key_id, token.as_bytes(), &found.secret.payload) {
-                continue;
+            let slot = Slot::ApiToken(id);
+            let mut found = self.known_credential(&slot).await?;
+            if version_of_token(found.as_deref()).is_some_and(|secret| secret.stage == Stage::Pending) {
+                // It may have been promoted since.
+                found = self.credential_anew(&slot).await?;
             }
-            return self.caller_of(Arc::unwrap_or_clone(found), ProofKind::ApiToken, || {
-                Error::new(Reason::CredentialExpired, "the token has expired")
-            });
+            let Some(found) = found else { continue };
+            let secret = version_of_token(Some(&found)).filter(|secret| secret.stage != Stage::Revoked);
+            let is_shown =
+                |secret: &&Secret| self.keyring.digest_matches(&secret.key_id, token.as_bytes(), &secret.payload);
+            if let Some(secret) = secret.filter(is_shown) {
+                return self.caller_of(&found, secret, ProofKind::ApiToken, expired);
+            }
         }
         Err(invalid())
     }
@@ -138,6 +144,7 @@ impl Ops {
                 is_stale,
                 kind: ProofKind::Jwt,
                 name: trusted.issuer,
+                version: None,
                 expire_time: Some(claims.expire_time()),
                 read_only: false,
             };
@@ -159,34 +166,55 @@ impl Ops {
 
     async fn by_signed_date(&self, signed: &SignedDate) -> Result<Caller> {
         signed.check_date(self.now())?;
-        let found = self.known_credential(&Slot::SigningKey(signed.api_key.clone())).await?;
-        let found = found.map(Arc::unwrap_or_clone);
-        let found = found.ok_or_else(|| Error::new(Reason::ApiKeyUnknown, "no signing key has this API key"))?;
+        let slot = Slot::SigningKey(signed.api_key.clone());
+        let unknown = || Error::new(Reason::ApiKeyUnknown, "no signing key has this API key");
         let revoked = || Error::new(Reason::ApiKeyRevoked, "the signing key was revoked or has expired");
-        if !found.secret.is_live(self.now()) {
-            return Err(revoked());
+        let message = signed.message();
+        let signs = |shared_key: &Password| password_signs(shared_key, &message, &signed.signature);
+        let known = self.known_credential(&slot).await?.ok_or_else(unknown)?;
+        if let Some(secret) = self.proven(&known, signs).await? {
+            return self.caller_of(&known, secret, ProofKind::SignedDate, revoked);
         }
-        let shared_key = self.shared_key(&found).await?;
-        if !password_signs(&shared_key, &signed.message(), &signed.signature) {
-            return Err(Error::new(Reason::SignatureMismatch, "the signature is not right"));
+        // It may be signed by a version that another replica has made since.
+        let found = self.credential_anew(&slot).await?.ok_or_else(unknown)?;
+        if let Some(secret) = self.proven(&found, signs).await? {
+            return self.caller_of(&found, secret, ProofKind::SignedDate, revoked);
         }
-        self.caller_of(found, ProofKind::SignedDate, revoked)
+        Err(if is_accepted(&found, self.now()) {
+            Error::new(Reason::SignatureMismatch, "the signature is not right")
+        } else {
+            revoked()
+        })
     }
 
-    /// The shared key of a signing key, in clear.
-    pub(super) async fn shared_key(&self, found: &FoundCredential) -> Result<Password> {
-        let key = self.data_keys.by_id(&found.tenant.uid, &found.secret.key_id).await?;
-        let place = place(&found.subject, &found.secret.slot, found.secret.version);
-        key.open_password(place, &found.secret.payload)
+    /// The version of a signing key whose shared key passes, of those that are accepted. Each is tried, whichever it is, so
+    /// that the time does not tell.
+    pub(super) async fn proven<'a>(
+        &self,
+        found: &'a FoundCredential,
+        passes: impl Fn(&Password) -> bool,
+    ) -> Result<Option<&'a Secret>> {
+        let now = self.now();
+        let mut proven = None;
+        for secret in found.versions.iter().filter(|secret| secret.is_live(now)) {
+            let key = self.data_keys.by_id(&found.tenant.uid, &secret.key_id).await?;
+            let place = place(&found.subject, &secret.slot, secret.version);
+            if passes(&key.open_password(place, &secret.payload)?) {
+                proven = proven.or(Some(secret));
+            }
+        }
+        Ok(proven)
     }
 
+    /// Whose a version of a credential is that was shown, unless something keeps the caller out.
     pub(super) fn caller_of(
         &self,
-        found: FoundCredential,
+        found: &FoundCredential,
+        secret: &Secret,
         kind: ProofKind,
         expired: impl Fn() -> Error,
     ) -> Result<Caller> {
-        let FoundCredential { secret, subject, tenant } = found;
+        let FoundCredential { subject, tenant, .. } = found;
         if let Some(end) = secret.expire_time.filter(|end| *end <= self.now()) {
             return Err(expired().expired_at(end));
         }
@@ -200,8 +228,25 @@ impl Ops {
             Slot::SigningKey(api_key) => (UseOf::SigningKey, api_key.clone()),
             Slot::Password | Slot::Settings => return Err(invalid()),
         };
-        self.usage.note(used, &secret, now);
-        let proof = Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only, is_stale: false };
-        Ok(Caller::from_subject(&subject, &tenant, proof))
+        self.usage.note(used, secret, now);
+        let proof = Proof {
+            kind,
+            name,
+            version: Some((secret.version, secret.stage)),
+            expire_time: secret.expire_time,
+            read_only: secret.read_only,
+            is_stale: false,
+        };
+        Ok(Caller::from_subject(subject, tenant, proof))
     }
+}
+
+/// The one version that a token finds.
+fn version_of_token(found: Option<&FoundCredential>) -> Option<&Secret> {
+    found?.versions.first()
+}
+
+/// Whether a credential has a version that is accepted at this time.
+pub(super) fn is_accepted(found: &FoundCredential, now: Timestamp) -> bool {
+    found.versions.iter().any(|secret| secret.is_live(now))
 }

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     audit::{Outcome, Target},
-    crypto::token::{ApiToken, make_shared_key, token_id},
+    crypto::token::{ApiToken, token_id},
     domain::{
-        Error, Labels, Material, Password, Reason, ResourceId, Result, Secret, Slot, Stage, Subject, SubjectKind,
-        SubjectRef, Tenant, TenantRef, Timestamp, Violation,
+        Error, Labels, Material, Password, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, Tenant,
+        TenantRef, Timestamp, Violation,
     },
     store::SecretChange,
 };
@@ -168,13 +168,7 @@ impl Ops {
             self.check_expiry(request.expire_time)?;
             let (tenant, subject) = self.caller_to_equip(call, &request.tenant, request.caller_id).await?;
             let made = request.shared_key.is_none();
-            let shared_key = if let Some(given) = request.shared_key {
-                given
-            } else {
-                #[expect(clippy::disallowed_methods, reason = "made here")]
-                let text = make_shared_key(&*self.entropy).expose_secret().to_owned();
-                Password::parse(text).map_err(Error::internal)?
-            };
+            let shared_key = request.shared_key.map_or_else(|| self.make_shared_key(), Ok)?;
             let api_key = request.api_key.unwrap_or_else(|| self.make_uid(self.now()).to_string());
             let slot = Slot::SigningKey(api_key.clone());
             let key = self.data_keys.primary(&tenant.uid).await?;
@@ -195,7 +189,7 @@ impl Ops {
         .await
     }
 
-    /// Makes a token or signing key void. One that is void already stays so.
+    /// Makes a token or signing key void, with all its versions. One that is void already stays so.
     ///
     /// # Errors
     /// Tenant, caller or credential not found; etag mismatch; rank too low.
@@ -209,19 +203,11 @@ impl Ops {
     ) -> Result<()> {
         let target = Target::Subject(KIND, caller.to_string());
         self.audited(call, target, async {
-            let tenant = self.tenant(call, tenant).await?;
-            let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(caller)).await?;
-            let subject = subject.ok_or_else(|| not_found(KIND))?;
+            let (_, subject) = self.named_caller(call, tenant, caller).await?;
             outranks(call, &subject)?;
-            let found = match slot.lookup_key() {
-                Some(lookup_key) => self.store.credential(&lookup_key).await?,
-                None => None,
-            };
-            let found = found.filter(|found| found.subject.uid == subject.uid);
-            let found = found
-                .ok_or_else(|| Error::new(Reason::CredentialNotFound, "the caller has no such token or signing key"))?;
+            let slot = self.slot_of(&subject, &slot).await?;
             super::check_etag(&subject, etag.as_deref())?;
-            if found.secret.stage == Stage::Revoked {
+            if self.store.versions(&subject.uid, &slot).await?.is_empty() {
                 return Ok(());
             }
             let detail = format!("{} revoked", slot.to_stored());
@@ -234,23 +220,6 @@ impl Ops {
         .await
     }
 
-    /// A caller's tokens and signing keys, the newest first.
-    ///
-    /// # Errors
-    /// Tenant or caller not found.
-    pub async fn list_credentials(
-        &self,
-        call: &Call,
-        tenant: &TenantRef,
-        caller: ResourceId,
-        show_revoked: bool,
-    ) -> Result<Vec<Secret>> {
-        let tenant = self.tenant(call, tenant).await?;
-        let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(caller)).await?;
-        let subject = subject.ok_or_else(|| not_found(KIND))?;
-        self.store.credentials(&subject.uid, show_revoked).await
-    }
-
     fn check_expiry(&self, expire_time: Option<Timestamp>) -> Result<()> {
         if expire_time.is_some_and(|end| end <= self.now()) {
             return Err(Error::fields(vec![Violation::new("expire_time", "must be in the future")]));
@@ -261,11 +230,21 @@ impl Ops {
     /// A caller that is about to get a credential: the asker must be able to do all that the caller can, or asking would
     /// be a way up.
     async fn caller_to_equip(&self, call: &Call, tenant: &TenantRef, id: ResourceId) -> Result<(Tenant, Subject)> {
-        let tenant = self.tenant(call, tenant).await?;
-        let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
-        let subject = subject.ok_or_else(|| not_found(KIND))?;
+        let (tenant, subject) = self.named_caller(call, tenant, id).await?;
         may_equip(call, &subject)?;
         Ok((tenant, subject))
+    }
+
+    /// A caller of a tenant.
+    pub(super) async fn named_caller(
+        &self,
+        call: &Call,
+        tenant: &TenantRef,
+        id: ResourceId,
+    ) -> Result<(Tenant, Subject)> {
+        let tenant = self.tenant(call, tenant).await?;
+        let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(id)).await?;
+        Ok((tenant, subject.ok_or_else(|| not_found(KIND))?))
     }
 
     /// The id under which a token that others made is found again.

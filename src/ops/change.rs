@@ -54,7 +54,7 @@ impl Ops {
     }
 
     /// A subject as it is by now.
-    async fn again(&self, subject: Subject, etag: Option<&str>) -> Result<Subject> {
+    pub(super) async fn again(&self, subject: Subject, etag: Option<&str>) -> Result<Subject> {
         let reference = SubjectRef::Id(subject.id);
         let again = self.store.subject(&subject.tenant_uid, subject.kind, &reference).await?;
         let again = again.filter(|again| again.uid == subject.uid).ok_or_else(|| not_found(subject.kind))?;

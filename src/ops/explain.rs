@@ -57,6 +57,7 @@ impl Ops {
                 // By whichever of its credentials is good for all that it may do.
                 let proof = Proof {
                     kind: ProofKind::ApiToken,
+                    version: None,
                     name: String::new(),
                     expire_time: None,
                     read_only: false,

@@ -43,8 +43,12 @@ impl Known {
 impl Ops {
     /// The credential in a slot, as it was at most [`LIFE`] ago.
     pub(super) async fn known_credential(&self, slot: &Slot) -> Result<Option<Arc<FoundCredential>>> {
-        let read = |store: Store, key: String| async move { store.credential(&key).await };
-        self.known.credentials.get(slot.to_stored(), read).await
+        self.known.credentials.get(slot.to_stored(), read_credential).await
+    }
+
+    /// The same as it is now: for what does not do as it was known, and may be newer elsewhere.
+    pub(super) async fn credential_anew(&self, slot: &Slot) -> Result<Option<Arc<FoundCredential>>> {
+        self.known.credentials.read(slot.to_stored(), read_credential).await
     }
 
     /// The tenants that believe this `iss`, as they were at most [`LIFE`] ago; `None` for none.
@@ -72,6 +76,10 @@ impl Ops {
         let found = self.known.tenants.get(key, read).await?;
         self.reach(call, found)
     }
+}
+
+async fn read_credential(store: Store, key: String) -> Result<Option<FoundCredential>> {
+    store.credential(&key).await
 }
 
 /// What is known of one kind of thing. Clones share it.
@@ -118,6 +126,14 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
             }
             return Ok(Some(value));
         }
+        self.read(key, read).await
+    }
+
+    /// What `read` finds now.
+    async fn read<F>(&self, key: K, read: impl FnOnce(Store, K) -> F) -> Result<Option<Arc<V>>>
+    where
+        F: Future<Output = Result<Option<V>>> + Send + 'static,
+    {
         let found = read(self.store.clone(), key.clone());
         self.renew(key, found).await
     }

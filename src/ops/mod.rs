@@ -11,6 +11,7 @@ mod batch;
 pub mod bootstrap;
 pub mod caller;
 mod change;
+pub mod credential;
 mod data_keys;
 pub mod device;
 pub mod expiry;

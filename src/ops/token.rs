@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     Call, Ops,
+    authenticate::is_accepted,
     secret::in_force,
     user::{RightPassword, VerifyPassword},
 };
@@ -25,7 +26,7 @@ use crate::{
         signature::{password_signs, sha256},
     },
     domain::{
-        Error, Password, PublicKey, Reach, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef,
+        Error, Password, PublicKey, Reach, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind, SubjectRef,
         SubjectState, Tenant, Timestamp, tenant::JwtAlgorithm,
     },
     store::FoundCredential,
@@ -134,12 +135,9 @@ impl Ops {
         let _ = call.scope.set(found.tenant.uid.clone());
         self.limit_tenant(&found.tenant)?;
         self.audited(call, Target::Subject(SubjectKind::Caller, found.subject.id.to_string()), async {
-            // What is revoked is wiped.
-            let shared_key = if found.secret.is_live(self.now()) { Some(self.shared_key(&found).await?) } else { None };
-            if !same_password(shared_key.as_ref(), &client_secret) {
-                return Err(refused());
-            }
-            self.access_token(call, &client_id, found, CLIENT_TTL_S).await.map_err(|error| {
+            let secret = self.proven(&found, |shared_key| same_password(Some(shared_key), &client_secret)).await?;
+            let secret = secret.ok_or_else(refused)?;
+            self.access_token(call, &client_id, &found, secret, CLIENT_TTL_S).await.map_err(|error| {
                 let of_the_key = [Reason::CredentialExpired, Reason::CredentialInvalid].contains(&error.reason());
                 if of_the_key { refused() } else { error }
             })
@@ -163,18 +161,18 @@ impl Ops {
             let _ = call.scope.set(found.tenant.uid.clone());
             self.limit_tenant(&found.tenant)?;
             let revoked = || Error::new(Reason::ApiKeyRevoked, "the signing key was revoked or has expired");
-            if !found.secret.is_live(now) || found.subject.state != SubjectState::Active {
+            if !is_accepted(&found, now) || found.subject.state != SubjectState::Active {
                 return Err(revoked());
             }
-            let shared_key = self.shared_key(&found).await?;
             let message = signed.message(&sha256(signed.canonical()));
-            if !password_signs(&shared_key, &message, &signed.signature) {
-                return Err(Error::new(Reason::SignatureMismatch, "the signature is not right"));
-            }
+            let secret =
+                self.proven(&found, |shared_key| password_signs(shared_key, &message, &signed.signature)).await?;
+            let mismatch = || Error::new(Reason::SignatureMismatch, "the signature is not right");
+            let secret = secret.ok_or_else(mismatch)?;
             if signed.writes() {
                 self.use_once(&signed, &message, now).await?;
             }
-            self.access_token(call, &signed.access_key, found, SIGNATURE_TTL_S).await
+            self.access_token(call, &signed.access_key, &found, secret, SIGNATURE_TTL_S).await
         })
         .await
     }
@@ -205,33 +203,35 @@ impl Ops {
         &self,
         call: &Call,
         client_id: &str,
-        found: FoundCredential,
+        found: &FoundCredential,
+        secret: &Secret,
         ttl_s: u32,
     ) -> Result<IssuedToken> {
         let now = self.now();
-        let end = found.secret.expire_time.map_or(i64::MAX, Timestamp::seconds);
+        let end = secret.expire_time.map_or(i64::MAX, Timestamp::seconds);
         let exp = now.seconds().saturating_add(ttl_s.into()).min(end);
-        let (tenant_uid, epoch) = (found.tenant.uid.clone(), found.secret.version);
-        let (uid, id) = (found.subject.uid.clone(), found.subject.id.clone());
         // Whatever keeps a caller out keeps it from tokens.
-        self.caller_of(found, ProofKind::SignedDate, || Error::new(Reason::CredentialExpired, "the key has expired"))?;
+        let expired = || Error::new(Reason::CredentialExpired, "the key has expired");
+        self.caller_of(found, secret, ProofKind::SignedDate, expired)?;
+        let FoundCredential { subject, tenant, .. } = found;
         let jti = self.make_uid(now);
         let claims = AccessClaims {
             iss: ACCESS_TOKEN_ISSUER,
             aud: ACCESS_TOKEN_AUDIENCE,
-            sub: uid.as_str(),
+            sub: subject.uid.as_str(),
             client_id,
             iat: now.seconds(),
             exp,
             jti: jti.as_str(),
         };
         let algorithm = self.keyring.signing_algorithm().ok_or_else(no_key)?;
-        let header = TokenHeader { typ: ACCESS_TOKEN, tid: tenant_uid.as_str(), epoch };
+        let header = TokenHeader { typ: ACCESS_TOKEN, tid: tenant.uid.as_str(), epoch: secret.version };
         let token = self.sign(algorithm, header, &claims)?;
-        let target = Target::Subject(SubjectKind::Caller, id.to_string());
+        let target = Target::Subject(SubjectKind::Caller, subject.id.to_string());
         let detail = format!("access token {jti} for the key {client_id}");
         self.journal.write(call.record(self, target, Outcome::Succeeded, None, detail)).await;
-        Ok(IssuedToken { token, expire_time: at(exp), ttl_s: exp.saturating_sub(now.seconds()), subject_id: id })
+        let (ttl_s, subject_id) = (exp.saturating_sub(now.seconds()), subject.id.clone());
+        Ok(IssuedToken { token, expire_time: at(exp), ttl_s, subject_id })
     }
 
     fn sign(&self, algorithm: JwtAlgorithm, header: TokenHeader<'_>, claims: &impl Serialize) -> Result<SecretString> {
@@ -262,13 +262,12 @@ impl Ops {
         let claims = token.claims(ACCESS_TOKEN_ISSUER, ACCESS_TOKEN_AUDIENCE, self.now())?;
         let client_id = token.claim("client_id").ok_or_else(invalid)?.to_owned();
         let found = self.store.credential(&Slot::SigningKey(client_id).to_stored()).await?.ok_or_else(invalid)?;
-        let bound = token.is_bound_to(found.tenant.uid.as_str(), found.secret.version);
-        if !bound || found.subject.uid.as_str() != claims.sub {
-            return Err(invalid());
-        }
-        let mut caller = self.caller_of(found, ProofKind::AccessToken, || {
-            Error::new(Reason::CredentialExpired, "the token has expired")
-        })?;
+        // Of the key's versions it is good for as long as the one that it was got for.
+        let bound = |secret: &&Secret| token.is_bound_to(found.tenant.uid.as_str(), secret.version);
+        let secret = found.versions.iter().find(bound).filter(|_| found.subject.uid.as_str() == claims.sub);
+        let secret = secret.ok_or_else(invalid)?;
+        let expired = || Error::new(Reason::CredentialExpired, "the token has expired");
+        let mut caller = self.caller_of(&found, secret, ProofKind::AccessToken, expired)?;
         caller.proof.expire_time = Some(claims.expire_time());
         Ok(caller)
     }
@@ -288,6 +287,7 @@ impl Ops {
         let proof = Proof {
             kind: ProofKind::Jwt,
             name: issuer.issuer.clone(),
+            version: None,
             expire_time: Some(claims.expire_time()),
             read_only: false,
             is_stale: false,

@@ -9,7 +9,7 @@ use super::{
     secret::read as read_secret,
     subject::read as read_subject,
 };
-use crate::domain::{Result, Secret, Stage, Uid};
+use crate::domain::{Result, Secret, Slot, Stage, Uid};
 
 /// The most credentials of a caller that are shown.
 const MOST: u64 = 1_000;
@@ -31,7 +31,8 @@ impl Store {
         query.all(&self.reader).await?.into_iter().map(read_secret).collect()
     }
 
-    /// A caller's credential by its slot's lookup key, revoked or not.
+    /// A caller's credential by the lookup key of one of its versions: a token's version, revoked or not; of a signing
+    /// key those that are not revoked, which may be none.
     ///
     /// # Errors
     /// Unavailable.
@@ -47,6 +48,43 @@ impl Store {
             return Err(unreadable("secret", &secret.subject_uid, "subject or tenant"));
         };
         let Some(tenant) = self.with_aliases(vec![tenant]).await?.pop() else { return Ok(None) };
-        Ok(Some(FoundCredential { secret: read_secret(secret)?, subject: read_subject(subject)?, tenant }))
+        let secret = read_secret(secret)?;
+        let versions = match &secret.slot {
+            Slot::SigningKey(_) => self.versions(&secret.subject_uid, &secret.slot).await?,
+            Slot::ApiToken(_) | Slot::Password | Slot::Settings => vec![secret],
+        };
+        Ok(Some(FoundCredential { versions, subject: read_subject(subject)?, tenant }))
+    }
+
+    /// The slot of a subject's credential, by the lookup key of one of its versions, revoked or not.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn credential_slot(&self, subject_uid: &Uid, lookup_key: &str) -> Result<Option<Slot>> {
+        let slot: Option<String> = secret::Entity::find()
+            .select_only()
+            .column(secret::Column::Slot)
+            .filter(secret::Column::LookupKey.eq(lookup_key))
+            .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .into_tuple()
+            .one(&self.reader)
+            .await?;
+        let Some(slot) = slot else { return Ok(None) };
+        Slot::from_stored(&slot).map(Some).ok_or_else(|| unreadable("secret", subject_uid.as_str(), "slot"))
+    }
+
+    /// The versions in a slot that are not revoked, the newest first.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn versions(&self, subject_uid: &Uid, slot: &Slot) -> Result<Vec<Secret>> {
+        let rows = secret::Entity::find()
+            .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .filter(secret::Column::Slot.eq(slot.to_stored()))
+            .filter(secret::Column::Stage.ne(Stage::Revoked.as_str()))
+            .order_by_desc(secret::Column::Version)
+            .all(&self.reader)
+            .await?;
+        rows.into_iter().map(read_secret).collect()
     }
 }

@@ -222,8 +222,9 @@ pub struct Replacement {
 /// A credential, whose it is, and in which tenant.
 #[derive(Clone, Debug)]
 pub struct FoundCredential {
-    /// The secret.
-    pub secret: Secret,
+    /// Of a token the version that was asked for; of a signing key all that are not revoked, the newest first, for they
+    /// have one name: only what is shown tells which one is meant.
+    pub versions: Vec<Secret>,
     /// The caller.
     pub subject: Subject,
     /// The caller's tenant.

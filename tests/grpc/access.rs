@@ -150,8 +150,9 @@ async fn the_one_permission_is_enough() {
         let answer = call(rekey.channel(), &method.path, &bearer(&token), request.encode_to_vec()).await;
         let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
         mend(&rekey, &method, "acme").await;
-        // The unknown token to be revoked, and the API key; the unknown key whose secret or signature is shown.
-        let revoked = method.path.contains("/Revoke").then_some(Code::NotFound);
+        // The unknown token to be revoked or rotated, and the API key; the unknown key whose secret or signature is shown.
+        let unknown = ["/Revoke", "/Rotate", "/PromoteCredential", "/RollBackCredential", "/SwapCredential"];
+        let revoked = unknown.iter().any(|verb| method.path.contains(verb)).then_some(Code::NotFound);
         let exchanged = method.path.contains("/Exchange").then_some(Code::Unauthenticated);
         // A tenant that issues no tokens.
         let issued = method.path.ends_with("/IssueToken").then_some(Code::FailedPrecondition);

@@ -11,8 +11,8 @@ use rekey::{
     proto::{
         AtLimit, BytesCodec, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
         CreateSigningKeyRequest, CreateUserRequest, DESCRIPTORS, DeleteDeviceRequest, DeleteIntegrationRequest,
-        ResetAuthenticationRequest, ResetIntegrationRequest, ResetManyRequest, SecretPolicy, Tenant,
-        create_device_request, create_integration_request, create_user_request, reset_authentication_request,
+        ResetAuthenticationRequest, ResetIntegrationRequest, ResetManyRequest, RotateSigningKeyRequest, SecretPolicy,
+        Tenant, create_device_request, create_integration_request, create_user_request, reset_authentication_request,
     },
 };
 use tonic::{Request, Status, metadata::MetadataMap, transport::Channel};
@@ -168,7 +168,12 @@ pub(crate) async fn prepare(rekey: &Rekey, method: &Method, tenant: &str) {
     let (text, at_limit) = (str::to_owned, AtLimit::DropOldest.into());
     let overlap = (!pending).then_some(prost_types::Duration { seconds: 60, nanos: 0 });
     let tenant_id = text(tenant);
-    if name.contains("Integration") {
+    if name.contains("Credential") {
+        let (caller_id, api_key) = (text("svc"), format!("a-key-of-svc-of-{tenant}"));
+        let rotate =
+            RotateSigningKeyRequest { tenant_id, caller_id, api_key, overlap, pending, at_limit, ..Default::default() };
+        rekey.admin().callers.rotate_signing_key(rotate).await.unwrap();
+    } else if name.contains("Integration") {
         let integration_id = text("mdm");
         let reset =
             ResetIntegrationRequest { tenant_id, integration_id, overlap, pending, at_limit, ..Default::default() };

@@ -149,7 +149,11 @@ async fn no_string_in_any_field_is_more_than_refused_or_told_again_where_it_is_s
                     "etag" if rotates => &[Code::Aborted, Code::FailedPrecondition][..],
                     _ if rotates => &[Code::InvalidArgument, Code::NotFound, Code::FailedPrecondition],
                     // What is not there is looked for first.
-                    "etag" if ["/Revoke", "/CancelJob"].iter().any(|verb| method.path.contains(verb)) => {
+                    "etag"
+                        if ["/Revoke", "/Rotate", "Credential", "/CancelJob"]
+                            .iter()
+                            .any(|word| method.path.contains(word)) =>
+                    {
                         &[Code::Aborted, Code::NotFound][..]
                     }
                     "etag" => &[Code::Aborted][..],

@@ -13,6 +13,7 @@ mod audit;
 mod callers;
 #[path = "../common/mod.rs"]
 mod common;
+mod credentials;
 mod devices;
 mod dynamic;
 mod exchange;

@@ -303,7 +303,7 @@ async fn an_issuer_that_is_trusted_no_more_is_noticed_within_a_second() {
 }
 
 /// What `licensespring`'s clients send.
-fn signed(api_key: &str, shared_key: &str, date: &str) -> MetadataMap {
+pub(crate) fn signed(api_key: &str, shared_key: &str, date: &str) -> MetadataMap {
     let key = hmac::Key::new(hmac::HMAC_SHA256, shared_key.as_bytes());
     let signature = BASE64.encode(hmac::sign(&key, format!("licenseSpring\ndate: {date}").as_bytes()).as_ref());
     let value = format!(r#"algorithm="hmac-sha256",headers="date",signature="{signature}",apiKey="{api_key}""#);
@@ -313,7 +313,7 @@ fn signed(api_key: &str, shared_key: &str, date: &str) -> MetadataMap {
     metadata
 }
 
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()))
 }
 

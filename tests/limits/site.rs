@@ -171,6 +171,7 @@ pub(crate) fn call(caller: &str) -> Call {
         own_permissions: Vec::new(),
         proof: Proof {
             kind: ProofKind::ApiToken,
+            version: None,
             name: "test".to_owned(),
             expire_time: None,
             read_only: false,

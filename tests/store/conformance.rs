@@ -254,14 +254,17 @@ pub(crate) async fn a_credential_is_found_with_its_caller_and_stays_taken_when_r
     database.store.insert_subject(caller.clone(), vec![token.clone()], record(&home.uid)).await.unwrap();
 
     let found = database.store.credential(&key).await.unwrap().unwrap();
-    assert_eq!((found.secret.payload, found.secret.read_only), (token.payload, true));
+    assert_eq!(
+        (&found.versions[0].payload, found.versions[0].read_only, found.versions.len()),
+        (&token.payload, true, 1)
+    );
     assert_eq!(format!("{:?}{:?}", found.subject, found.tenant), format!("{caller:?}{home:?}"));
     assert!(database.store.credential("token/t2").await.unwrap().is_none());
 
     let revoke = SubjectChange { secrets: vec![SecretChange::Revoke(slot.clone())], ..reset(&caller, 1) };
     database.store.change_subject(revoke, record(&home.uid)).await.unwrap();
     let found = database.store.credential(&key).await.unwrap().unwrap();
-    assert_eq!((found.secret.stage, found.secret.payload.len()), (Stage::Revoked, 0));
+    assert_eq!((found.versions[0].stage, found.versions[0].payload.len()), (Stage::Revoked, 0));
 
     // Taken for everybody and for ever, in whichever way somebody comes by it.
     let other = database.tenant("other").await;

@@ -154,8 +154,9 @@ pub(crate) async fn a_version_has_a_look_up_key_of_its_own_or_none(database: Dat
     let change = SubjectChange { secrets, ..reset(&caller, 1) };
     database.store.change_subject(change, record(&tenant.uid)).await.unwrap();
     for (key, version, stage) in [("token/t1", 1, Stage::Previous), ("token/t2", 2, Stage::Current)] {
-        let found = database.store.credential(key).await.unwrap().unwrap().secret;
-        assert_eq!((found.slot, found.version, found.stage), (slot.clone(), version, stage));
+        let found = database.store.credential(key).await.unwrap().unwrap().versions;
+        let [found] = &found[..] else { panic!("{key}") };
+        assert_eq!((&found.slot, found.version, found.stage), (&slot, version, stage));
     }
 
     let stolen = Secret { lookup_key: Some("token/t2".to_owned()), ..secret(&caller, slot.clone(), 3) };

@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 
 use super::{
-    Change, Failure, Target, call,
+    Change, Failure, Target,
+    credential::{self, Credentials},
     lifecycle::{self, Noun},
     pair, pairs, password, updated,
 };
-use crate::cli::{
-    print::{self, Output},
-    profile,
-};
+use crate::cli::profile;
 
 const NOUN: Noun = Noun {
     service: "CallerService",
@@ -26,6 +24,7 @@ Examples:
   rekey caller create --id login-page --role verifier
   rekey caller create-token login-page --expire-time 2027-01-01T00:00:00Z
   rekey caller credentials login-page
+  rekey caller rotate-token login-page 0123456789abcdef --overlap 24h
   rekey caller explain rekey.v1.UserService/ResetPassword --id login-page
   rekey caller whoami
 ";
@@ -47,6 +46,8 @@ enum Command {
     RevokeToken(Revoke),
     RevokeKey(Revoke),
     Credentials(Credentials),
+    #[command(flatten)]
+    Rotation(credential::Command),
     /// Say who the token's caller is, and what it may do
     Whoami(WhoAmI),
     Explain(Explain),
@@ -168,7 +169,7 @@ struct CreateKey {
     target: Target,
 }
 
-/// Make a token or key void, at once and for good
+/// Make a token or key void with all its versions, at once and for good
 #[derive(clap::Args, Debug)]
 struct Revoke {
     /// The caller's id
@@ -177,18 +178,6 @@ struct Revoke {
     credential: String,
     #[command(flatten)]
     change: Change,
-    #[command(flatten)]
-    target: Target,
-}
-
-/// List a caller's tokens and keys, without what is secret in them
-#[derive(clap::Args, Debug)]
-struct Credentials {
-    /// The caller's id
-    id: String,
-    /// Those that were revoked, too
-    #[arg(long)]
-    show_revoked: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -233,17 +222,8 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::RevokeToken(revoke) => revoke.run("CallerService/RevokeApiToken", "token_id").await,
         Command::RevokeKey(revoke) => revoke.run("CallerService/RevokeSigningKey", "api_key").await,
-        Command::Credentials(Credentials { id, show_revoked, target }) => {
-            let (session, request) = target.open().await?;
-            let request = request.set("caller_id", id).set("show_revoked", show_revoked);
-            let answer = call(&session, "CallerService/ListCredentials", request).await?;
-            if target.service.output == Output::Json {
-                return print::json(&answer);
-            }
-            let columns = ["credential_id", "kind", "create_time", "expire_time", "read_only", "revoked"];
-            print::many(&print::items(&answer, "credentials"), &columns);
-            Ok(())
-        }
+        Command::Credentials(credentials) => credentials.run().await,
+        Command::Rotation(command) => command.run().await,
         Command::Whoami(WhoAmI { service }) => {
             let session = service.connection.open().await?;
             service.show(&session, "CallerService/WhoAmI", super::Request::new()).await

@@ -5,6 +5,7 @@
 
 pub(super) mod audit;
 pub(super) mod caller;
+mod credential;
 pub(super) mod device;
 pub(super) mod integration;
 pub(super) mod job;

@@ -360,7 +360,8 @@ fn error(failure: &Failure, operation: Operation, path: &Path) -> Error {
         | R::SecretVersionNotFound
         | R::JobNotFound
         | R::ConfirmationNeeded
-        | R::MatchesChanged => system_error(),
+        | R::MatchesChanged
+        | R::OwnCredential => system_error(),
     }
 }
 

@@ -30,12 +30,19 @@ pub(super) async fn request(rekey: &Rekey, method: &Method, tenant: &str) -> Dyn
         let made = rekey.admin().callers.create_api_token(made).await.unwrap().into_inner();
         request.set_field_by_name("token_id", Value::String(made.token_id));
     }
-    if method.path.ends_with("/RevokeSigningKey") {
+    if ["SigningKey", "Credential", "CredentialVersion"].iter().any(|noun| method.path.ends_with(noun))
+        && input.get_field_by_name("api_key").is_some()
+        && !method.path.ends_with("/CreateSigningKey")
+    {
         request.set_field_by_name("api_key", Value::String(format!("a-key-of-svc-of-{tenant}")));
     }
     if input.get_field_by_name("job_id").is_some() {
         let job_id = reset_all(rekey, tenant).await;
         request.set_field_by_name("job_id", Value::String(job_id));
+    }
+    if method.path.ends_with("/RevokeCredentialVersion") {
+        // The key was the second thing that was done to its caller.
+        request.set_field_by_name("version", Value::I64(2));
     }
     if let Some(generate) = input.get_field_by_name("generate")
         && let Kind::Message(message) = generate.kind()
