@@ -10,6 +10,7 @@
 mod apart;
 mod audit;
 mod connect;
+mod copy;
 mod credential;
 mod data_key;
 mod doubt;
@@ -18,6 +19,7 @@ mod error;
 mod expiry;
 mod failure;
 mod import;
+mod installation;
 mod job;
 mod lifecycle;
 mod listing;
@@ -48,11 +50,15 @@ use crate::{
 };
 
 use doubt::Doubt;
+
+pub use copy::{Cell, Column, Kind, Restoration, Snapshot, Table};
 pub use expiry::Ending;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
+pub use installation::Rollback;
 pub use job::{JobEnd, JobStep, Matches, RunningJob, Window};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
+pub use migration::known as known_migrations;
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -68,6 +74,13 @@ impl StoreOptions {
     #[must_use]
     pub fn sqlite(path: &Path, max_connections: u32) -> Self {
         Self { url: format!("sqlite:{}", path.display()), max_connections }
+    }
+
+    /// The file, where it is SQLite's.
+    #[must_use]
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        let path = self.url.strip_prefix("sqlite:")?;
+        Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
     }
 }
 
@@ -279,12 +292,25 @@ pub struct Store {
     /// What is kept together with the next change, and when.
     reply: Option<Arc<(Reply, Timestamp)>>,
     changes: Arc<AtomicU64>,
+    acts: Arc<AtomicU64>,
     doubt: Doubt,
 }
 
 impl Store {
     fn new(writer: DatabaseConnection, reader: DatabaseConnection, doubt: Doubt) -> Self {
-        Self { writer, reader, reply: None, changes: Arc::default(), doubt }
+        Self { writer, reader, reply: None, changes: Arc::default(), acts: Arc::default(), doubt }
+    }
+
+    /// Tells of every statement that clones made from now on run, once with its places and once with its values. For tests:
+    /// `tests/store/statements.rs` holds the list of what each operation runs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn observed(mut self, tell: impl Fn(&str, String) + Clone + Send + Sync + 'static) -> Self {
+        for pool in [&mut self.writer, &mut self.reader] {
+            let tell = tell.clone();
+            pool.set_metric_callback(move |info| tell(&info.statement.sql, info.statement.to_string()));
+        }
+        self
     }
 
     /// Grows with every command of this process that may have changed who may call and what for, before its caller hears
@@ -292,5 +318,11 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Grows with every command of this process that may have changed the database, before its caller hears of it.
+    #[must_use]
+    pub fn acts(&self) -> u64 {
+        self.acts.load(Ordering::SeqCst)
     }
 }
