@@ -4,8 +4,9 @@
 //! and writes its audit record there too. Every check-then-write is one conditional statement: isolation levels are not
 //! relied on.
 //!
-//! To add a table: an entity, and a migration in a file of its own. To add a command: a struct in its noun's file with
-//! an `impl Command`. No cleartext comes here, and no value leaves in a log or an error.
+//! To add a table: an entity, and a migration in a file of its own; backups find it by themselves (`copy`). To add a
+//! command: a struct in its noun's file with an `impl Command`; and a line for each operation that needs it in
+//! `tests/store/statements/mod.rs`. No cleartext comes here, and no value leaves in a log or an error.
 
 mod apart;
 mod audit;
