@@ -174,7 +174,8 @@ pub async fn restore(
     }
     let refused = seen.and_then(|seen| seen.objection(backup.installation().as_ref()));
     if let (Some(objection), None) = (&refused, accepted) {
-        return Err(BackupError::Rollback(objection.clone()));
+        let fix = "to go on from it all the same, add --accept-rollback";
+        return Err(BackupError::Rollback(format!("{objection}; {fix}")));
     }
     let restoration = Restoration::begin(into, &backup.header.migrations, now).await?;
     let filled = fill(backup, &restoration, keyring, accepted.filter(|_| refused.is_some()), progress).await;

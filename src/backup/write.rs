@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     crypto::Keyring,
-    domain::{Entropy, Timestamp},
+    domain::{Entropy, Installation, Timestamp},
+    planted::{Bug, is_planted},
     store::{Cell, Snapshot, Store, Table},
 };
 
@@ -32,12 +33,13 @@ pub async fn write(
     progress: impl FnMut(Progress),
 ) -> Result<Summary, BackupError> {
     let snapshot = store.snapshot().await?;
-    let written = write_snapshot(&snapshot, keyring, now, entropy, to, progress).await;
+    let written = write_snapshot(store, &snapshot, keyring, now, entropy, to, progress).await;
     snapshot.end().await;
     written
 }
 
 async fn write_snapshot(
+    store: &Store,
     snapshot: &Snapshot,
     keyring: &Keyring,
     now: Timestamp,
@@ -55,7 +57,7 @@ async fn write_snapshot(
     entropy.fill(&mut salt);
     let (key_id, chain) = keyring.begin_backup(&salt);
     let installation = snapshot.installation().await?;
-    let mark = |found: &crate::domain::Installation| Mark { uid: found.uid.to_string(), epoch: found.epoch.number() };
+    let mark = |found: &Installation| Mark { uid: found.uid.to_string(), epoch: found.epoch.number() };
     let header = Header {
         format: FORMAT,
         key_id: key_id.clone(),
@@ -72,7 +74,8 @@ async fn write_snapshot(
     let mut tables = Vec::new();
     for table in snapshot.tables() {
         let before = done.rows;
-        table_rows(snapshot, table, &mut writer, &mut done, &mut progress).await?;
+        let later = if is_planted(Bug::TornBackup) { Some(store.snapshot().await?) } else { None };
+        table_rows(later.as_ref().unwrap_or(snapshot), table, &mut writer, &mut done, &mut progress).await?;
         tables.push((table.name.clone(), done.rows - before));
     }
     let trailer = Trailer { tables: tables.clone(), sha256: writer.checksum() };

@@ -1,8 +1,9 @@
 //! Backups of a database that is being written to.
 
 use std::{
+    env,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -24,8 +25,9 @@ use crate::{
     device_verifies, elsewhere, on_each_engine, populate, restore, user_verifies,
 };
 
-/// Backups of each engine.
-const BACKUPS: usize = 20;
+/// Backups of each engine; `REKEY_BACKUPS` asks for more.
+static BACKUPS: LazyLock<usize> =
+    LazyLock::new(|| env::var("REKEY_BACKUPS").map_or(4, |number| number.parse().expect("a number")));
 const DEVICES: usize = 6;
 
 /// What a device was sent, in order, and how many of those were acknowledged.
@@ -59,7 +61,7 @@ async fn what_was_acknowledged_before_a_backup_is_in_it_and_nothing_by_half() {
 
         let (mut backing_up, mut restoring, mut rows) = (Duration::ZERO, Duration::ZERO, 0);
         let mut during = 0;
-        for number in 0..BACKUPS {
+        for number in 0..*BACKUPS {
             // So that something happens between one and the next.
             while sent.iter().map(|sent| sent.lock().unwrap().acknowledged).sum::<usize>() < number * DEVICES {
                 tokio::task::yield_now().await;
@@ -103,12 +105,13 @@ async fn what_was_acknowledged_before_a_backup_is_in_it_and_nothing_by_half() {
             writer.await.unwrap();
         }
         let engine = if rekey.options.store.sqlite_path().is_some() { "SQLite" } else { "PostgreSQL" };
-        let average = |all: Duration| all.as_secs_f64() * 1_000.0 / BACKUPS as f64;
+        let average = |all: Duration| all.as_secs_f64() * 1_000.0 / *BACKUPS as f64;
         println!(
-            "{engine}: {BACKUPS} backups of {} rows on average, {during} changes while they were made; \
+            "{engine}: {} backups of {} rows on average, {during} changes while they were made; \
              lost of what was acknowledged before: 0 (RPO: the time of the backup), half changes: 0; \
              a backup took {:.0} ms, a restore until the service was ready {:.0} ms (RTO)",
-            rows / BACKUPS as u64,
+            *BACKUPS,
+            rows / *BACKUPS as u64,
             average(backing_up),
             average(restoring),
         );

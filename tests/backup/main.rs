@@ -14,6 +14,7 @@ mod anchor;
 mod common;
 mod file;
 mod load;
+mod planted;
 mod rows;
 
 use std::path::{Path, PathBuf};

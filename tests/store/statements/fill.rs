@@ -12,35 +12,37 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
     let uid = |letter: char| {
         if raw.is_sqlite() { uid(letter) } else { format!("'{letter}' || lpad(i::text, 23, '0')") }
     };
-    let (a, b, c, d) = (uid('a'), uid('b'), uid('c'), uid('d'));
-    let ours = format!("'{tenant}'");
-    let settings = format!("(SELECT settings FROM tenant WHERE uid = '{tenant}')");
+    // The record's stand in the order of time: before all that is made now.
+    let all = ['a', 'b', 'c', '0'].map(uid);
+    let [a, b, c, d] = all.each_ref().map(String::as_str);
+    let (ours, settings) = (format!("'{tenant}'"), format!("(SELECT settings FROM tenant WHERE uid = '{tenant}')"));
+    let (ours, settings) = (ours.as_str(), settings.as_str());
     let day = "1767225600000000 - i * 1000";
     let rows: [Rows<'_>; 12] = [
         (
             "tenant",
             2_000,
             &[
-                ("uid", &a),
+                ("uid", a),
                 ("external_id", "'t' || i"),
-                ("settings", &settings),
+                ("settings", settings),
                 ("version", "1"),
                 ("create_time", day),
                 ("update_time", day),
                 ("state", "'active'"),
             ],
         ),
-        ("tenant_alias", 2_000, &[("dialect", "'applivery'"), ("name", "'n' || i"), ("tenant_uid", &a)]),
-        ("tenant_label", 2_000, &[("tenant_uid", &a), ("name", "'tier'"), ("value", "'v' || i")]),
-        ("jwt_issuer", 2_000, &[("tenant_uid", &a), ("issuer", "'https://' || i")]),
-        ("token_issuer", 1_000, &[("tenant_uid", &a), ("issuer", "'https://' || i")]),
-        ("data_key", 2_000, &[("uid", &b), ("tenant_uid", &a), ("wrapping_key_id", "'w1'")]),
+        ("tenant_alias", 2_000, &[("dialect", "'applivery'"), ("name", "'n' || i"), ("tenant_uid", a)]),
+        ("tenant_label", 2_000, &[("tenant_uid", a), ("name", "'tier'"), ("value", "'v' || i")]),
+        ("jwt_issuer", 2_000, &[("tenant_uid", a), ("issuer", "'https://' || i")]),
+        ("token_issuer", 1_000, &[("tenant_uid", a), ("issuer", "'https://' || i")]),
+        ("data_key", 2_000, &[("uid", b), ("tenant_uid", a), ("wrapping_key_id", "'w1'")]),
         (
             "subject",
             20_000,
             &[
-                ("uid", &c),
-                ("tenant_uid", &ours),
+                ("uid", c),
+                ("tenant_uid", ours),
                 ("kind", "CASE WHEN i % 2 = 0 THEN 'user' ELSE 'device' END"),
                 ("external_id", "'s' || i"),
                 ("login", "'s' || i"),
@@ -55,9 +57,9 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
             "subject_label",
             5_000,
             &[
-                ("subject_uid", &c),
+                ("subject_uid", c),
                 ("name", "'site'"),
-                ("tenant_uid", &ours),
+                ("tenant_uid", ours),
                 ("kind", "'user'"),
                 ("value", "'v' || (i % 500)"),
             ],
@@ -78,8 +80,8 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
             "audit",
             40_000,
             &[
-                ("uid", &d),
-                ("tenant_uid", &ours),
+                ("uid", d),
+                ("tenant_uid", ours),
                 ("time", day),
                 ("actor", "'a'"),
                 ("action", "'UserService/GetUser'"),
@@ -98,7 +100,7 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
             "reply",
             5_000,
             &[
-                ("tenant_uid", &ours),
+                ("tenant_uid", ours),
                 ("caller", "'c'"),
                 ("request_id", "'r' || i"),
                 ("expire_time", "1867225600000000 + i"),
@@ -112,7 +114,7 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
     };
     for (table, count, given) in rows {
         let given: Vec<_> =
-            given.iter().map(|(name, value)| (*name, if *value == "SUBJECT" { secret_of } else { value })).collect();
+            given.iter().map(|(name, value)| (*name, if *value == "SUBJECT" { secret_of } else { *value })).collect();
         insert(raw, table, count, &given).await;
     }
     let signatures = [("digest", "'s' || i"), ("expire_time", "1867225600000000 + i")];
@@ -128,7 +130,7 @@ async fn insert(raw: &Raw, table: &str, count: u32, given: &[(&str, &str)]) {
             Some((_, value)) => (*value).to_owned(),
             None if !required => continue,
             None => match kind.as_str() {
-                "bigint" => "0",
+                "bigint" | "integer" => "0",
                 "boolean" => "false",
                 "text" => "''",
                 "blob" => "x'00'",

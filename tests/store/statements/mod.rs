@@ -17,7 +17,9 @@ mod fill;
 mod plan;
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, atomic::AtomicI64},
@@ -233,23 +235,33 @@ async fn operations(budget: &mut Budget) {
 
     let (store, now) = (budget.store.clone(), budget.clock.now());
     budget
-        .run("forget answers whose time is over", async || drop(store.delete_expired_replies(now).await.unwrap()))
+        .run("forget answers whose time is over", async || {
+            store.delete_expired_replies(now).await.unwrap();
+        })
         .await;
     let store = budget.store.clone();
     budget
-        .run("forget failures that say nothing any more", async || drop(store.forget_attempts(now).await.unwrap()))
+        .run("forget failures that say nothing any more", async || {
+            store.forget_attempts(now).await.unwrap();
+        })
         .await;
     let store = budget.store.clone();
     budget
-        .run("which wrapping keys are needed, at a start", async || drop(store.wrapping_keys_in_use().await.unwrap()))
+        .run("which wrapping keys are needed, at a start", async || {
+            store.wrapping_keys_in_use().await.unwrap();
+        })
         .await;
     let (store, uid) = (budget.store.clone(), crate::fixture::new_uid());
     let seen = store.find_or_make_installation(uid, now).await.unwrap();
-    budget.run("raise the database's mark", async || drop(store.raise_epoch(&seen).await.unwrap())).await;
+    budget
+        .run("raise the database's mark", async || {
+            store.raise_epoch(&seen).await.unwrap();
+        })
+        .await;
     let store = budget.store.clone();
     budget
         .run("count passwords by how they are kept, for the metrics", async || {
-            drop(store.whole_password_census().await.unwrap())
+            store.whole_password_census().await.unwrap();
         })
         .await;
 }
@@ -401,7 +413,8 @@ impl Budget {
     }
 
     async fn list(&mut self, what: &str, method: &str, told: Vec<Told>) {
-        self.text += &format!("== {what}{}{method}\n", if method.is_empty() { "" } else { ": " });
+        let colon = if method.is_empty() { "" } else { ": " };
+        let _ = writeln!(self.text, "== {what}{colon}{method}");
         let mut listed: Vec<(String, usize)> = Vec::new();
         for (places, values) in told {
             let plan = plan::of(&self.raw, &values).await;
@@ -420,7 +433,8 @@ impl Budget {
         for (entry, times) in listed {
             let (statement, plan) = entry.split_once('\n').unwrap_or((&entry, ""));
             let times = if times > 1 { format!(" ×{times}") } else { String::new() };
-            self.text += &format!("  {statement}{times}\n{plan}{}", if plan.is_empty() { "" } else { "\n" });
+            let end = if plan.is_empty() { "" } else { "\n" };
+            let _ = write!(self.text, "  {statement}{times}\n{plan}{end}");
         }
         self.text.push('\n');
     }
