@@ -15,10 +15,11 @@ use tonic::transport::{Identity, ServerTlsConfig};
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    anchor::{self, Keeper},
     api,
     blocklist::Blocklist,
     crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
-    domain::{Clock, Entropy, Error, Reason, Timestamp},
+    domain::{Clock, Entropy, Error, Reason, Timestamp, Uid},
     listen::{Incoming, Limits},
     metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
     ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions},
@@ -42,6 +43,8 @@ pub struct ServiceOptions {
     pub store: StoreOptions,
     /// Where the keys are.
     pub keyring_file: PathBuf,
+    /// Where this machine writes down how far it has seen the database come.
+    pub anchor_file: PathBuf,
     /// How much to hash at once.
     pub hasher: HasherOptions,
     /// What callers and guessers are held to.
@@ -108,6 +111,8 @@ pub enum StartError {
     Keyring(String),
     #[error("{0}")]
     Store(String),
+    #[error("{0}")]
+    Rollback(String),
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: SocketAddr, cause: io::Error },
 }
@@ -118,7 +123,7 @@ pub enum StartError {
 /// # Errors
 /// Where keyring or database are missing or unreadable, or the database already holds an installation.
 pub async fn initialise(options: &ServiceOptions, environment: &Environment) -> Result<SecretString, StartError> {
-    let (store, ops, _) = build(options, environment, true).await?;
+    let (store, ops, ..) = build(options, environment, true).await?;
     let token = ops.initialise().await;
     ops.close().await;
     store.close().await;
@@ -138,6 +143,7 @@ pub struct Service {
     drain: Duration,
     store: Store,
     ops: Ops,
+    keeper: Keeper,
     reporter: HealthReporter,
     metrics: Option<Endpoint>,
     stopping: CancellationToken,
@@ -153,7 +159,7 @@ impl Service {
     /// # Errors
     /// Where a part is missing, unreadable, of the wrong mode or taken.
     pub async fn start(options: ServiceOptions, environment: Environment, migrate: bool) -> Result<Self, StartError> {
-        let (store, ops, hasher) = build(&options, &environment, migrate).await?;
+        let (store, ops, hasher, keeper) = build(&options, &environment, migrate).await?;
         let calls = Calls::default();
         let mut server = api::server(&ops, &calls);
         if let Some((certificate, key)) = &options.tls {
@@ -185,6 +191,10 @@ impl Service {
             None => None,
         };
 
+        // Not fatal: a database that takes no writes at this moment is served as far as it goes.
+        if let Err(error) = keeper.raise().await {
+            tracing::warn!(reason = ?error.reason(), "the database's mark was not raised");
+        }
         let address = incoming.address();
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
@@ -194,10 +204,11 @@ impl Service {
         let health = api::health::watch(ops.clone(), reporter.clone());
         let expiry = ops.clone().watch_expiry(options.expiry);
         let census = metrics.is_some().then(|| ops.clone().watch_census(census));
+        let marks = keeper.clone().watch();
         let watch = tokio::spawn(async move {
             match census {
-                Some(census) => drop(tokio::join!(health, expiry, census)),
-                None => drop(tokio::join!(health, expiry)),
+                Some(census) => drop(tokio::join!(health, expiry, marks, census)),
+                None => drop(tokio::join!(health, expiry, marks)),
             }
         });
         let jobs = tokio::spawn(ops.clone().work_on_jobs());
@@ -205,7 +216,7 @@ impl Service {
             tracing::info!(address = %metrics.address(), "metrics");
         }
         tracing::info!(%address, "ready");
-        Ok(Self { address, drain: options.drain, store, ops, reporter, metrics, stopping, server, watch, jobs })
+        Ok(Self { address, drain: options.drain, store, ops, keeper, reporter, metrics, stopping, server, watch, jobs })
     }
 
     /// Where it listens.
@@ -238,6 +249,7 @@ impl Service {
             self.jobs.abort();
         }
         self.ops.close().await;
+        self.keeper.close().await;
         self.store.close().await;
     }
 }
@@ -247,7 +259,7 @@ async fn build(
     options: &ServiceOptions,
     environment: &Environment,
     migrate: bool,
-) -> Result<(Store, Ops, Hasher), StartError> {
+) -> Result<(Store, Ops, Hasher, Keeper), StartError> {
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
     let refused = |sentence| StartError::Config(format!("blocklist.file: {sentence}"));
     let blocklist = options.blocklist.as_deref().map(Blocklist::open).transpose().map_err(refused)?;
@@ -273,9 +285,38 @@ async fn build(
             missing.join(", "),
         )));
     }
-    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy, &options.limits);
+    let keyring = Arc::new(keyring);
+    let keeper = recognise(options, environment, &store, &keyring).await?;
+    let ops = Ops::new(store.clone(), keyring, hasher.clone(), clock, entropy, &options.limits);
     let ops = ops.with_blocklist(blocklist).with_jobs(options.jobs);
-    Ok((store, ops, hasher))
+    Ok((store, ops, hasher, keeper))
+}
+
+/// That the database is no older than this machine has seen it.
+async fn recognise(
+    options: &ServiceOptions,
+    environment: &Environment,
+    store: &Store,
+    keyring: &Arc<Keyring>,
+) -> Result<Keeper, StartError> {
+    let anchor = &options.anchor_file;
+    let seen = anchor::read(anchor, keyring).map_err(StartError::Rollback)?;
+    let now = environment.clock.now();
+    let uid = Uid::make(now, environment.entropy.as_ref());
+    let found = store.find_or_make_installation(uid, now).await.map_err(|error| store_error(&error))?;
+    match seen.as_ref().map(|seen| seen.objection(Some(&found))) {
+        Some(Some(objection)) => {
+            let fix = "Put the right database back; or, to go on from this one all the same, run \
+                       rekey restore --accept-rollback";
+            return Err(StartError::Rollback(format!("the database is not to be trusted: {objection}. {fix}")));
+        }
+        Some(None) => {}
+        None => {
+            let (path, installation) = (anchor.display(), &found.uid);
+            tracing::info!(%path, %installation, epoch = %found.epoch, "no anchor: this database is taken for the right one");
+        }
+    }
+    Ok(Keeper::new(anchor.clone(), Arc::clone(keyring), store.clone(), found))
 }
 
 /// Everything that is measured.

@@ -52,6 +52,7 @@ pub struct Config {
     drain_s: u64,
     database: Database,
     keyring: Keyring,
+    anchor: Anchor,
     grpc: Grpc,
     gateway: Gateway,
     hashing: Hashing,
@@ -80,6 +81,11 @@ impl fmt::Debug for Database {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Keyring {
+    file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Anchor {
     file: PathBuf,
 }
 
@@ -192,6 +198,7 @@ impl Config {
         Ok(ServiceOptions {
             store: self.store()?,
             keyring_file: self.keyring_file(),
+            anchor_file: self.anchor_file(),
             hasher: HasherOptions {
                 threads,
                 queue: if self.hashing.queue == 0 { threads * 8 } else { self.hashing.queue },
@@ -236,6 +243,12 @@ impl Config {
     #[must_use]
     pub fn keyring_file(&self) -> PathBuf {
         if is_set(&self.keyring.file) { self.keyring.file.clone() } else { self.data_dir.join("keyring.json") }
+    }
+
+    /// Where this machine writes down how far it has seen the database come.
+    #[must_use]
+    pub fn anchor_file(&self) -> PathBuf {
+        if is_set(&self.anchor.file) { self.anchor.file.clone() } else { self.data_dir.join("anchor.json") }
     }
 
     /// What a gateway is started with.

@@ -13,12 +13,16 @@
 //! ```
 //!
 //! Three hops from wire to disk: `api` decodes and encodes, `ops` decides, `store` persists. `gateway` has no Rust path
-//! inward: it is a gRPC client like any other. `tests/architecture.rs` holds the arrows to that.
+//! inward: it is a gRPC client like any other. `tests/architecture.rs` holds the arrows to that. Beside them are what keeps
+//! a database for worse days ([`backup`]) and what tells an older copy of it from the newest ([`anchor`]): `cli` and `app`
+//! use them, and they use `crypto` and `store`.
 
 pub mod access;
+pub mod anchor;
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod backup;
 pub mod blocklist;
 pub mod cli;
 pub mod config;

@@ -29,6 +29,10 @@ pub enum Bug {
     EndlessPatience,
     /// The service says that it is ready, whatever the database says.
     AlwaysReady,
+    /// A backup reads each table as of another moment: changes by half in it.
+    TornBackup,
+    /// The anchor is written before the database has the mark: a false alarm after a crash.
+    AnchorAhead,
 }
 
 /// Whether this process has the bug.
@@ -47,6 +51,8 @@ pub fn is_planted(bug: Bug) -> bool {
         Bug::ConnectionLeaked => "connection_leaked",
         Bug::EndlessPatience => "endless_patience",
         Bug::AlwaysReady => "always_ready",
+        Bug::TornBackup => "torn_backup",
+        Bug::AnchorAhead => "anchor_ahead",
     };
     PLANTED.as_deref() == Some(name)
 }

@@ -25,6 +25,8 @@ mod reply;
 mod rotation;
 #[path = "store/sqlite_file.rs"]
 mod sqlite_file;
+#[path = "store/statements/mod.rs"]
+mod statements;
 #[path = "store/together.rs"]
 mod together;
 #[path = "store/usage.rs"]

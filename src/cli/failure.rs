@@ -13,6 +13,7 @@ pub(super) enum Exit {
     Database = 5,
     Address = 6,
     Unhealthy = 7,
+    Rollback = 8,
 }
 
 impl From<Exit> for ExitCode {
@@ -52,6 +53,7 @@ impl From<StartError> for Failure {
             StartError::Config(sentence) => Self::new(Exit::Config, sentence),
             StartError::Keyring(sentence) => Self::new(Exit::Keyring, sentence),
             StartError::Store(sentence) => Self::new(Exit::Database, sentence),
+            StartError::Rollback(sentence) => Self::new(Exit::Rollback, sentence),
             StartError::Listen { address, ref cause } => {
                 let mend = if cause.kind() == ErrorKind::AddrInUse {
                     "stop what listens there, or choose another port"

@@ -2,6 +2,7 @@
 //! went wrong into a sentence and an exit code; it decides nothing that a client could see.
 
 mod admin;
+mod backup;
 mod blocklist;
 mod calibrate;
 mod census;
@@ -20,6 +21,7 @@ mod print;
 mod private_file;
 mod profile;
 mod prompt;
+mod restore;
 mod serve;
 mod session;
 mod stop;
@@ -44,9 +46,11 @@ Examples:
   rekey health                      does it serve?
   rekey user create jane --generate administer it; see rekey user --help, and profiles there
   rekey import users.jsonl          take over users of another system
+  rekey backup rekey.backup         the whole database in one file, while it is served
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 configuration   4 keyring   5 database   6 address   7 unhealthy or not current
+  8 an older copy of the database, or another one
 
 Settings come from embedded defaults, --config FILE, the environment (REKEY_GRPC__LISTEN, REKEY_DATABASE__URL, …) and
 flags; the later wins.";
@@ -90,6 +94,8 @@ enum Command {
     Serve(serve::Arguments),
     Gateway(gateway::Arguments),
     Migrate(migrate::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     Keys(keys::Arguments),
     Health(health::Arguments),
     Calibrate(calibrate::Arguments),
@@ -132,6 +138,8 @@ impl Cli {
             Command::Migrate(arguments) => {
                 global.start(Vec::new())?.run(|config| migrate::run(config, arguments.check))
             }
+            Command::Backup(arguments) => global.start(Vec::new())?.run(|config| backup::run(config, arguments)),
+            Command::Restore(arguments) => global.start(Vec::new())?.run(|config| restore::run(config, arguments)),
             Command::Keys(arguments) => global.start(Vec::new())?.run(|config| keys::run(config, arguments.command)),
             Command::Health(arguments) => block_on(health::run(arguments)),
             Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),

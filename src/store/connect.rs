@@ -41,8 +41,8 @@ impl Store {
         if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
             return postgres(options).await;
         }
-        match options.url.strip_prefix("sqlite:") {
-            Some(path) => sqlite(path.strip_prefix("//").unwrap_or(path), options.max_connections).await,
+        match options.sqlite_path() {
+            Some(path) => sqlite(path, options.max_connections).await,
             None => Err(unopened("the URL must begin with sqlite: or postgres://")),
         }
     }
@@ -77,6 +77,7 @@ impl Command for Check {
     const NAME: &'static str = "check";
     const BOOKKEEPING: bool = true;
     const TIMEOUT: Duration = Duration::from_secs(3);
+    const COUNTS: bool = false;
     type Output = ();
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
@@ -97,24 +98,38 @@ impl Command for Check {
     }
 }
 
-async fn sqlite(path: &str, max_connections: u32) -> Result<Store> {
-    if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
-        return Err(unopened("sqlite: must be followed by the path of a file, without options"));
-    }
-    make_file(Path::new(path)).map_err(|error| unopened(format!("{path}: {error}")))?;
-
-    let file = SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true)
-        .pragma("secure_delete", "ON")
-        .disable_statement_logging();
+async fn sqlite(path: &Path, max_connections: u32) -> Result<Store> {
+    let file = sqlite_file(path)?;
     let durable = if is_planted(Bug::SynchronousOff) { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
     let writing = file.clone().journal_mode(SqliteJournalMode::Wal).synchronous(durable);
     let writer = open_sqlite(writing, 1).await?;
     // Made after the writer, which is what turns the file to WAL.
     let reader = open_sqlite(file.read_only(true), max_connections).await?;
     Ok(Store::new(writer, reader, Doubt::default()))
+}
+
+/// A SQLite file that nobody else knows of, and that is of no use unless it is finished: so nothing is done to keep it from
+/// being half written.
+pub(super) async fn unfinished(path: &Path) -> Result<Store> {
+    let file = sqlite_file(path)?.pragma("cache_size", "-65536");
+    let file = file.journal_mode(SqliteJournalMode::Off).synchronous(SqliteSynchronous::Off);
+    let connection = open_sqlite(file, 1).await?;
+    Ok(Store::new(connection.clone(), connection, Doubt::default()))
+}
+
+/// The file, made where it is missing, and what holds for every connection to it.
+fn sqlite_file(path: &Path) -> Result<SqliteConnectOptions> {
+    let name = path.to_string_lossy();
+    if name.is_empty() || name.starts_with(":memory:") || name.contains('?') {
+        return Err(unopened("sqlite: must be followed by the path of a file, without options"));
+    }
+    make_file(path).map_err(|error| unopened(format!("{name}: {error}")))?;
+    Ok(SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .pragma("secure_delete", "ON")
+        .disable_statement_logging())
 }
 
 async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result<DatabaseConnection> {
@@ -132,7 +147,7 @@ async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result
 }
 
 /// Makes the file that SQLite opens, for its owner alone: its journals get the same mode from it.
-fn make_file(path: &Path) -> io::Result<()> {
+pub(super) fn make_file(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

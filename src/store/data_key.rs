@@ -1,8 +1,8 @@
 //! Tenants' data keys, as the keyring wrapped them.
 
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 
 use super::{
@@ -43,16 +43,21 @@ impl Store {
     /// # Errors
     /// Unavailable.
     pub async fn wrapping_keys_in_use(&self) -> Result<Vec<String>> {
-        let ids = data_key::Entity::find()
-            .select_only()
-            .column(data_key::Column::WrappingKeyId)
-            .distinct()
-            .order_by_asc(data_key::Column::WrappingKeyId)
-            .into_tuple()
-            .all(&self.reader)
-            .await?;
-        Ok(ids)
+        Ok(wrapping_keys_in_use(&self.reader).await?)
     }
+}
+
+/// The same in this database, or in this transaction.
+pub(super) async fn wrapping_keys_in_use<C: ConnectionTrait>(database: &C) -> Result<Vec<String>, Failure> {
+    let ids = data_key::Entity::find()
+        .select_only()
+        .column(data_key::Column::WrappingKeyId)
+        .distinct()
+        .order_by_asc(data_key::Column::WrappingKeyId)
+        .into_tuple()
+        .all(database)
+        .await?;
+    Ok(ids)
 }
 
 /// Adds the first data key of a tenant.

@@ -4,12 +4,14 @@
 //! and writes its audit record there too. Every check-then-write is one conditional statement: isolation levels are not
 //! relied on.
 //!
-//! To add a table: an entity, and a migration in a file of its own. To add a command: a struct in its noun's file with
-//! an `impl Command`. No cleartext comes here, and no value leaves in a log or an error.
+//! To add a table: an entity, and a migration in a file of its own; backups find it by themselves (`copy`). To add a
+//! command: a struct in its noun's file with an `impl Command`; and a line for each operation that needs it in
+//! `tests/store/statements/mod.rs`. No cleartext comes here, and no value leaves in a log or an error.
 
 mod apart;
 mod audit;
 mod connect;
+mod copy;
 mod credential;
 mod data_key;
 mod doubt;
@@ -18,6 +20,7 @@ mod error;
 mod expiry;
 mod failure;
 mod import;
+mod installation;
 mod job;
 mod lifecycle;
 mod listing;
@@ -49,12 +52,16 @@ use crate::{
 };
 
 use doubt::Doubt;
+
+pub use copy::{Cell, Column, Kind, Restoration, Snapshot, Table};
 pub use expiry::Ending;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
+pub use installation::Rollback;
 pub use job::{JobEnd, JobStep, RunningJob};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
 pub use matches::{Matches, Window};
+pub use migration::known as known_migrations;
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -70,6 +77,13 @@ impl StoreOptions {
     #[must_use]
     pub fn sqlite(path: &Path, max_connections: u32) -> Self {
         Self { url: format!("sqlite:{}", path.display()), max_connections }
+    }
+
+    /// The file, where it is SQLite's.
+    #[must_use]
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        let path = self.url.strip_prefix("sqlite:")?;
+        Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
     }
 }
 
@@ -282,12 +296,25 @@ pub struct Store {
     /// What is kept together with the next change, and when.
     reply: Option<Arc<(Reply, Timestamp)>>,
     changes: Arc<AtomicU64>,
+    acts: Arc<AtomicU64>,
     doubt: Doubt,
 }
 
 impl Store {
     fn new(writer: DatabaseConnection, reader: DatabaseConnection, doubt: Doubt) -> Self {
-        Self { writer, reader, reply: None, changes: Arc::default(), doubt }
+        Self { writer, reader, reply: None, changes: Arc::default(), acts: Arc::default(), doubt }
+    }
+
+    /// Tells of every statement that clones made from now on run, once with its places and once with its values. For tests:
+    /// `tests/store/statements.rs` holds the list of what each operation runs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn observed(mut self, tell: impl Fn(&str, String) + Clone + Send + Sync + 'static) -> Self {
+        for pool in [&mut self.writer, &mut self.reader] {
+            let tell = tell.clone();
+            pool.set_metric_callback(move |info| tell(&info.statement.sql, info.statement.to_string()));
+        }
+        self
     }
 
     /// Grows with every command of this process that may have changed who may call and what for, before its caller hears
@@ -295,5 +322,11 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Grows with every command of this process that may have changed the database, before its caller hears of it.
+    #[must_use]
+    pub fn acts(&self) -> u64 {
+        self.acts.load(Ordering::SeqCst)
     }
 }

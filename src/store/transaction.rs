@@ -42,6 +42,8 @@ pub(super) trait Command: Send + Sync + 'static {
     const BOOKKEEPING: bool = false;
     /// How long it may take.
     const TIMEOUT: Duration = TIMEOUT;
+    /// Whether a copy of the database from before it is an older one.
+    const COUNTS: bool = true;
     /// What it answers.
     type Output: Send + 'static;
 
@@ -52,7 +54,8 @@ pub(super) trait Command: Send + Sync + 'static {
 impl Store {
     /// Runs a command to its end, also when the caller no longer waits.
     pub(super) async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
-        let (writer, reply, changes) = (self.writer.clone(), self.reply.clone(), Arc::clone(&self.changes));
+        let (writer, reply) = (self.writer.clone(), self.reply.clone());
+        let (changes, acts) = (Arc::clone(&self.changes), Arc::clone(&self.acts));
         let doubt = self.doubt.clone();
         in_own_task(C::NAME, async move {
             let mut attempt = 1;
@@ -71,6 +74,9 @@ impl Store {
                         // A failed one may have been done all the same.
                         if !C::BOOKKEEPING {
                             changes.fetch_add(1, Ordering::SeqCst);
+                        }
+                        if C::COUNTS {
+                            acts.fetch_add(1, Ordering::SeqCst);
                         }
                         return outcome;
                     }
@@ -112,7 +118,7 @@ async fn within<T>(
 }
 
 /// Begins a transaction that will write.
-async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, Failure> {
+pub(super) async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, Failure> {
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()

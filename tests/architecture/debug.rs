@@ -375,6 +375,7 @@ fn options_do_not_tell_the_database_s_password() {
     silent(&ServiceOptions {
         store,
         keyring_file: Path::new("/keyring.json").to_owned(),
+        anchor_file: Path::new("/anchor.json").to_owned(),
         hasher: HasherOptions {
             threads: 1,
             queue: 1,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 mod admin;
+mod backup;
 mod blocklist;
 mod canary;
 mod process;
@@ -45,7 +46,7 @@ async fn dev_finds_everything_as_it_was_left() {
     assert_ne!(password, before["ROMA_PASSWORD"]);
     assert_eq!(first.stop().0, 0);
 
-    for name in ["demo.env", "keyring.json", "ocariot-issuer.pem"] {
+    for name in ["anchor.json", "demo.env", "keyring.json", "ocariot-issuer.pem"] {
         assert_eq!(mode(&place.path("rekey-data").join(name)), 0o600, "{name}");
     }
     assert_eq!(mode(&place.path("rekey-data")), 0o700);
@@ -85,7 +86,12 @@ fn dev_says_so_when_its_values_are_of_another_database() {
     for name in ["rekey.db", "rekey.db-wal", "rekey.db-shm"] {
         let _ = fs::remove_file(place.path("rekey-data").join(name));
     }
-    let ended = place.run(&["dev", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    let dev = ["dev", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let ended = place.run(&dev);
+    assert_eq!(ended.code, 8);
+    assert!(ended.stderr.contains("do not belong together"), "{}", ended.stderr);
+    fs::remove_file(place.path("rekey-data/anchor.json")).unwrap();
+    let ended = place.run(&dev);
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("do not belong together"), "{}", ended.stderr);
 }

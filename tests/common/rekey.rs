@@ -301,6 +301,7 @@ pub(crate) fn options(directory: &Path) -> ServiceOptions {
     ServiceOptions {
         store: StoreOptions::sqlite(&directory.join("rekey.db"), 4),
         keyring_file: directory.join("keyring.json"),
+        anchor_file: directory.join("anchor.json"),
         hasher: HasherOptions {
             threads: 2,
             queue: 256,

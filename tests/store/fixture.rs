@@ -47,7 +47,7 @@ impl Database {
     async fn open(options: StoreOptions, directory: Option<TempDir>) -> Self {
         let store = Store::connect(&options).await.unwrap();
         store.migrate().await.unwrap();
-        let raw = Raw(sea_orm::Database::connect(options.url.clone()).await.unwrap());
+        let raw = Raw::open(&options).await;
         Self { options, store, raw, directory }
     }
 
@@ -80,6 +80,31 @@ impl Database {
 pub(crate) struct Raw(DatabaseConnection);
 
 impl Raw {
+    pub(crate) async fn open(options: &StoreOptions) -> Self {
+        Self(sea_orm::Database::connect(options.url.clone()).await.unwrap())
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.0.get_database_backend() == sea_orm::DbBackend::Sqlite
+    }
+
+    /// The columns of a table: name, kind, and whether it must not be null.
+    pub(crate) async fn columns(&self, table: &str) -> Vec<(String, String, bool)> {
+        let query = if self.is_sqlite() {
+            format!("SELECT name, lower(type) AS kind, \"notnull\" <> 0 AS required FROM pragma_table_info('{table}')")
+        } else {
+            format!(
+                "SELECT column_name::text AS name, data_type::text AS kind, is_nullable = 'NO' AS required
+                 FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
+            )
+        };
+        let rows = self.0.query_all_raw(Statement::from_string(self.0.get_database_backend(), query)).await.unwrap();
+        let column = |row: &sea_orm::QueryResult| {
+            (row.try_get("", "name").unwrap(), row.try_get("", "kind").unwrap(), row.try_get("", "required").unwrap())
+        };
+        rows.iter().map(column).collect()
+    }
+
     pub(crate) async fn run(&self, sql: &str) {
         self.0.execute_unprepared(sql).await.unwrap();
     }

@@ -1,6 +1,7 @@
 //! The keyring: keys with ids, purposes and states, in a file that only its owner reads. Without it a database is useless.
 
 mod file;
+mod outside;
 mod signing;
 
 use std::{fmt, path::Path};
@@ -18,6 +19,7 @@ use super::{
 use crate::domain::{Entropy, Error, Result, Timestamp, Uid, WrappedKey, tenant::JwtAlgorithm};
 
 pub use file::KeyInfo;
+pub use outside::Chain;
 pub use signing::TokenHeader;
 
 /// What is wrong with a keyring file; its sentence names the file and the fix.

@@ -5,6 +5,7 @@
 pub(super) mod audit;
 pub(super) mod data_key;
 pub(super) mod failure;
+pub(super) mod installation;
 pub(super) mod job;
 pub(super) mod jwt_issuer;
 pub(super) mod reply;

@@ -14,10 +14,13 @@ mod m20261122_000011_audit_target;
 mod m20261122_000012_token;
 mod m20261127_000013_rotation;
 mod m20261127_000016_job;
+mod m20261127_000017_installation;
 
 use std::collections::HashSet;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, IntoActiveModel as _, Statement,
+};
 use sea_orm_migration::{
     MigrationTrait, MigratorTrait, SchemaManager, async_trait,
     sea_query::{ColumnDef, ForeignKey, ForeignKeyCreateStatement, Index, IndexCreateStatement},
@@ -25,7 +28,7 @@ use sea_orm_migration::{
 };
 
 use super::{Store, error::Failure, transaction::Command};
-use crate::domain::Result;
+use crate::domain::{Result, Timestamp};
 
 /// Which of PostgreSQL's advisory locks is ours: "rekey" in ASCII.
 const LOCK: i64 = 0x72_656b_6579;
@@ -48,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000012_token::Migration),
             Box::new(m20261127_000013_rotation::Migration),
             Box::new(m20261127_000016_job::Migration),
+            Box::new(m20261127_000017_installation::Migration),
         ]
     }
 }
@@ -72,17 +76,14 @@ impl Store {
 
 /// All steps, in one transaction. The lock is that transaction's own, so whoever waited for it sees what was done
 /// meanwhile; on SQLite the transaction is the lock.
-struct Migrate;
+pub(super) struct Migrate;
 
 impl Command for Migrate {
     const NAME: &'static str = "migrate";
     type Output = usize;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<usize, Failure> {
-        if transaction.get_database_backend() == DbBackend::Postgres {
-            transaction.execute_unprepared("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
-            transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
-        }
+        lock(transaction).await?;
         let missing = missing(transaction).await?;
         if missing > 0 {
             Migrator::up(transaction, None).await?;
@@ -91,20 +92,63 @@ impl Command for Migrate {
     }
 }
 
+/// The names of all steps that this program knows.
+#[must_use]
+pub fn known() -> Vec<String> {
+    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+}
+
+/// Until the end of the transaction nobody else makes tables, and none of its statements is too slow.
+pub(super) async fn lock(transaction: &DatabaseTransaction) -> Result<(), Failure> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let patient = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+                       SET LOCAL idle_in_transaction_session_timeout = 0";
+        transaction.execute_unprepared(patient).await?;
+        transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    }
+    Ok(())
+}
+
+/// Whether any step was applied.
+pub(super) async fn any_applied(transaction: &DatabaseTransaction) -> Result<bool, Failure> {
+    Ok(!applied(transaction).await?.is_empty())
+}
+
+/// Applies these steps and no others, where none was applied yet: the tables as another database has them.
+pub(super) async fn apply_only(
+    transaction: &DatabaseTransaction,
+    names: &[String],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    Migrator::install(transaction).await?;
+    let manager = SchemaManager::new(transaction);
+    for step in Migrator::migrations().iter().filter(|step| names.iter().any(|name| name == step.name())) {
+        step.up(&manager).await?;
+        let row = seaql_migrations::Model { version: step.name().to_owned(), applied_at: now.seconds() };
+        seaql_migrations::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}
+
 /// Counts what is not applied, writing nothing. What a newer program applied does not disturb: two versions of the
 /// program run side by side while one replaces the other.
 async fn missing<C: ConnectionTrait>(database: &C) -> Result<usize, DbErr> {
+    let applied = applied(database).await?;
+    Ok(Migrator::migrations().iter().filter(|step| !applied.contains(step.name())).count())
+}
+
+/// The names of the steps that were applied.
+async fn applied<C: ConnectionTrait>(database: &C) -> Result<HashSet<String>, DbErr> {
     let backend = database.get_database_backend();
     let has_table = if backend == DbBackend::Postgres {
         "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'seaql_migrations'"
     } else {
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'"
     };
-    let applied = match database.query_one_raw(Statement::from_string(backend, has_table)).await? {
+    Ok(match database.query_one_raw(Statement::from_string(backend, has_table)).await? {
         None => HashSet::new(),
         Some(_) => seaql_migrations::Entity::find().all(database).await?.into_iter().map(|row| row.version).collect(),
-    };
-    Ok(Migrator::migrations().iter().filter(|step| !applied.contains(step.name())).count())
+    })
 }
 
 /// A column of text that must not be null, compared and sorted by bytes on both engines.
