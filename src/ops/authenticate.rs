@@ -90,7 +90,7 @@ impl Ops {
             if !self.keyring.digest_matches(&found.secret.key_id, token.as_bytes(), &found.secret.payload) {
                 continue;
             }
-            return self.caller_of(Arc::unwrap_or_clone(found), ProofKind::ApiToken, || {
+            return self.caller_of(&found, ProofKind::ApiToken, || {
                 Error::new(Reason::CredentialExpired, "the token has expired")
             });
         }
@@ -160,7 +160,6 @@ impl Ops {
     async fn by_signed_date(&self, signed: &SignedDate) -> Result<Caller> {
         signed.check_date(self.now())?;
         let found = self.known_credential(&Slot::SigningKey(signed.api_key.clone())).await?;
-        let found = found.map(Arc::unwrap_or_clone);
         let found = found.ok_or_else(|| Error::new(Reason::ApiKeyUnknown, "no signing key has this API key"))?;
         let revoked = || Error::new(Reason::ApiKeyRevoked, "the signing key was revoked or has expired");
         if !found.secret.is_live(self.now()) {
@@ -170,7 +169,7 @@ impl Ops {
         if !password_signs(&shared_key, &signed.message(), &signed.signature) {
             return Err(Error::new(Reason::SignatureMismatch, "the signature is not right"));
         }
-        self.caller_of(found, ProofKind::SignedDate, revoked)
+        self.caller_of(&found, ProofKind::SignedDate, revoked)
     }
 
     /// The shared key of a signing key, in clear.
@@ -182,7 +181,7 @@ impl Ops {
 
     pub(super) fn caller_of(
         &self,
-        found: FoundCredential,
+        found: &FoundCredential,
         kind: ProofKind,
         expired: impl Fn() -> Error,
     ) -> Result<Caller> {
@@ -200,8 +199,8 @@ impl Ops {
             Slot::SigningKey(api_key) => (UseOf::SigningKey, api_key.clone()),
             Slot::Password | Slot::Settings => return Err(invalid()),
         };
-        self.usage.note(used, &secret, now);
+        self.usage.note(used, secret, now);
         let proof = Proof { kind, name, expire_time: secret.expire_time, read_only: secret.read_only, is_stale: false };
-        Ok(Caller::from_subject(&subject, &tenant, proof))
+        Ok(Caller::from_subject(subject, tenant, proof))
     }
 }

@@ -214,7 +214,7 @@ impl Ops {
         let (tenant_uid, epoch) = (found.tenant.uid.clone(), found.secret.version);
         let (uid, id) = (found.subject.uid.clone(), found.subject.id.clone());
         // Whatever keeps a caller out keeps it from tokens.
-        self.caller_of(found, ProofKind::SignedDate, || Error::new(Reason::CredentialExpired, "the key has expired"))?;
+        self.caller_of(&found, ProofKind::SignedDate, || Error::new(Reason::CredentialExpired, "the key has expired"))?;
         let jti = self.make_uid(now);
         let claims = AccessClaims {
             iss: ACCESS_TOKEN_ISSUER,
@@ -266,7 +266,7 @@ impl Ops {
         if !bound || found.subject.uid.as_str() != claims.sub {
             return Err(invalid());
         }
-        let mut caller = self.caller_of(found, ProofKind::AccessToken, || {
+        let mut caller = self.caller_of(&found, ProofKind::AccessToken, || {
             Error::new(Reason::CredentialExpired, "the token has expired")
         })?;
         caller.proof.expire_time = Some(claims.expire_time());
