@@ -56,6 +56,7 @@ fn main() {
     let before = service.kib("VmRSS");
     let probe = Probe::start(&service);
     let length = seconds(60, 3);
+    let own = service::own_cpu();
     let flood = runtime.block_on(flood(&service, capacity * TIMES, length));
     let mut during = probe.stop();
     thread::sleep(seconds(5, 1));
@@ -63,7 +64,7 @@ fn main() {
     let ratio = |flood: &mut Times, idle: &mut Times| millis(quantile(flood, 990)) / millis(quantile(idle, 990));
     println!("p99 in the flood / idle: GetUser {:.1}", ratio(&mut during.get, &mut idle.get));
     println!("p99 in the flood / idle: health  {:.1}", ratio(&mut during.health, &mut idle.health));
-    flood.tell(capacity, length);
+    flood.tell(capacity, length, service::own_cpu() - own);
     flood.tell_memory(&service, before);
 }
 
@@ -242,7 +243,8 @@ fn offer(channel: Authorised, found: &Arc<Mutex<Flood>>, in_flight: &Arc<AtomicU
 }
 
 impl Flood {
-    fn tell(&self, capacity: f64, length: Duration) {
+    /// `own` is the time that the clients took of the processors, which the checks did not have.
+    fn tell(&self, capacity: f64, length: Duration, own: Duration) {
         let per_second = |count: usize| f64::from(u32::try_from(count).unwrap()) / length.as_secs_f64();
         let offered = per_second(self.offered);
         println!("offered {offered:.0}/s, {:.1} times the capacity; {} not sent", offered / capacity, self.not_sent);
@@ -251,6 +253,13 @@ impl Flood {
         }
         let good = per_second(self.by_code.get("Ok").copied().unwrap_or_default());
         println!("  done / capacity    {:>8.3}", good / capacity);
+        let threads = u32::try_from(thread::available_parallelism().unwrap().get()).unwrap();
+        let share = own.as_secs_f64() / (length * threads).as_secs_f64();
+        println!(
+            "  the clients took {:.1} % of the processors; done / what they left {:.3}",
+            share * 100.0,
+            good / capacity / (1.0 - share)
+        );
         tell("flood's own refused", &mut self.refused.clone());
     }
 

@@ -30,8 +30,9 @@ const USERS: [(usize, SubjectState); 4] =
     [(0, SubjectState::Active), (2, SubjectState::Locked), (3, SubjectState::Disabled), (4, SubjectState::Active)];
 /// Whom to compare with whom.
 const PAIRS: [(usize, usize); 4] = [(1, 0), (2, 0), (3, 0), (5, 4)];
-/// Names of a class, which take turns: no row is always the last that was read.
-const NAMES: usize = 16;
+/// Names of a class, which take turns: no row is always the last that was read. So many that none fails a hundred times
+/// in a row, from when on strangers are stopped and nothing is checked.
+const NAMES: usize = 40;
 /// Of each class in a round, so few that a round is over before a source's first wait is, a second.
 const EACH: [usize; 6] = [10, 10, 10, 10, 5, 5];
 const ROUNDS: usize = 200;

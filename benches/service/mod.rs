@@ -208,6 +208,15 @@ pub(crate) fn machine() -> String {
     format!("{}, {threads} threads, load before the run {}", model.trim_start_matches(['\t', ':', ' ']), load.trim())
 }
 
+/// How much of the processors this process has had.
+pub(crate) fn own_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    // After the name, which is in parentheses: utime and stime are the 12th and 13th, in hundredths of a second.
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// Whether a run of seconds is asked for, which tells only whether it runs: `cargo bench --bench flood -- --quick`.
 pub(crate) fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")

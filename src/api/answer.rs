@@ -27,7 +27,7 @@ where
     Q: Asked + Message + Clone,
     A: Answered + Message + Default,
 {
-    let (Some(call), Some(ops)) = (let_in(&request), request.extensions().get::<Ops>().cloned()) else {
+    let (Some(call), Some(ops)) = (let_in(&request), request.extensions().get::<Arc<Ops>>().cloned()) else {
         return Err(no_gate());
     };
     let mut request = request.into_inner();

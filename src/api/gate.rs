@@ -32,7 +32,8 @@ const REQUEST_ID_LENGTH: usize = 128;
 /// Puts a [`Gate`] before the services.
 #[derive(Clone, Debug)]
 pub struct GateLayer {
-    ops: Ops,
+    /// In one piece: it goes with each call, and its parts would be counted one by one.
+    ops: Arc<Ops>,
     calls: Calls,
     places: Arc<Places>,
     timeout: Duration,
@@ -46,7 +47,7 @@ impl GateLayer {
         let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
         let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
         let places = Arc::new(Places { all: Arc::new(Semaphore::new(places)), by_method });
-        Self { ops, calls, places, timeout }
+        Self { ops: Arc::new(ops), calls, places, timeout }
     }
 }
 
@@ -76,7 +77,7 @@ impl<S> Layer<S> for GateLayer {
 /// Lets calls in, with their [`Call`] and the use cases in the request's extensions, or answers in the handler's stead.
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
-    ops: Ops,
+    ops: Arc<Ops>,
     calls: Calls,
     places: Arc<Places>,
     timeout: Duration,
@@ -112,7 +113,7 @@ where
         let request_id = request_id(request.headers());
         let span = tracing::info_span!("call", method = %rule.action, request_id);
         let running = self.calls.begin(&rule.action);
-        let (ops, places, timeout) = (self.ops.clone(), Arc::clone(&self.places), self.timeout);
+        let (ops, places, timeout) = (Arc::clone(&self.ops), Arc::clone(&self.places), self.timeout);
         let id = request_id.clone();
         let call = async move {
             let Some(_places) = places.take(&rule.action) else {

@@ -101,6 +101,15 @@ pub enum SubjectRef {
 }
 
 impl SubjectRef {
+    /// Which of the two it is: `id` or `login`.
+    #[must_use]
+    pub const fn form(&self) -> &'static str {
+        match self {
+            Self::Id(_) => "id",
+            Self::Login(_) => "login",
+        }
+    }
+
     /// The id or login.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -88,6 +88,14 @@ pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Who came to its turn.
+pub(super) enum Entered {
+    /// With a check that was reserved already.
+    Kept(Reservation),
+    /// With none yet.
+    Place(Place),
+}
+
 /// What an attempt may do.
 pub(super) enum Attempt {
     /// Check; one is reserved for it.
@@ -99,7 +107,8 @@ pub(super) enum Attempt {
 }
 
 /// One reserved check. Dropped without being settled, it is given back uncounted: whoever asked went away, and learned
-/// nothing.
+/// nothing. Where a right password would have been told at once, who goes away without an answer knows that it was wrong:
+/// that counts.
 pub(super) struct Reservation {
     requests: mpsc::Sender<Request>,
     pub(super) key: AttemptKey,
@@ -107,6 +116,8 @@ pub(super) struct Reservation {
     pub(super) seen: u32,
     pub(super) stranger: bool,
     epoch: u64,
+    /// Whether an earlier one kept it, so that a right password is told at once.
+    is_kept: bool,
     /// Whether there is nothing to give back.
     is_settled: bool,
 }
@@ -133,6 +144,13 @@ impl Attempts {
         Ok(Place { lane, lockouts, budget, _permit: permit })
     }
 
+    /// Looks whether an earlier one in this place kept a check, whosever it was.
+    pub(super) fn kept(&self, place: Place) -> Entered {
+        let Some((key, epoch)) = place.lane.take() else { return Entered::Place(place) };
+        let (requests, seen, stranger, is_kept, is_settled) = (self.requests.clone(), 0, false, true, false);
+        Entered::Kept(Reservation { requests, key, place, seen, stranger, epoch, is_kept, is_settled })
+    }
+
     /// Reserves a check, or says that there may be none now. Where it has to wait for others, it gives up what it was
     /// promised: it will not come soon.
     pub(super) async fn reserve(
@@ -141,9 +159,10 @@ impl Attempts {
         key: AttemptKey,
         promise: &mut Option<Promise>,
     ) -> Result<Attempt> {
-        let (is_spare, epoch) = place.lane.take(&key);
+        let (is_spare, epoch) = place.lane.take_of(&key);
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
-        let reservation = Reservation { requests, key, place, seen, stranger, epoch, is_settled: !is_spare };
+        let (is_kept, is_settled) = (false, !is_spare);
+        let reservation = Reservation { requests, key, place, seen, stranger, epoch, is_kept, is_settled };
         if is_spare {
             return Ok(Attempt::Reserved(reservation));
         }
@@ -214,26 +233,36 @@ impl Reservation {
             self.is_settled = true;
             return Ok(AttemptAnswer::Settled);
         }
-        let step = self.step(outcome);
+        let step = self.step(1, outcome);
         let requests = self.requests.clone();
         let room = requests.reserve().await.map_err(Error::internal)?;
         // From here on it is, once, whether or not anybody waits for it.
         self.is_settled = true;
-        send(room, step).await
+        let answer = send(room, step).await?;
+        if self.is_kept && !is_right {
+            // Changes nothing, and takes as long as to reserve: what is not right is told no sooner for who was.
+            let room = requests.reserve().await.map_err(Error::internal)?;
+            send(room, self.step(0, Outcome::Void)).await?;
+        }
+        Ok(answer)
     }
 
-    fn step(&self, outcome: Outcome) -> AttemptStep {
+    fn step(&self, reserved: u32, outcome: Outcome) -> AttemptStep {
         let (key, lockouts) = (self.key.clone(), self.place.lockouts);
-        AttemptStep::Settle { key, reserved: 1, stranger: self.stranger, outcome, lockouts }
+        AttemptStep::Settle { key, reserved, stranger: self.stranger, outcome, lockouts }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.is_settled {
+            let outcome = if self.is_kept { Outcome::Wrong } else { Outcome::Void };
+            if self.is_kept {
+                self.spend();
+            }
             let (unheard, _) = oneshot::channel();
             // Where there is no room for it, it lapses by itself.
-            let _ = self.requests.try_send(Request::Step(self.step(Outcome::Void), unheard));
+            let _ = self.requests.try_send(Request::Step(self.step(1, outcome), unheard));
         }
     }
 }
@@ -297,11 +326,20 @@ impl Lane {
     }
 
     /// Whether something was kept of this key, and is now the caller's; and the epoch.
-    fn take(&self, key: &AttemptKey) -> (bool, u64) {
+    fn take_of(&self, key: &AttemptKey) -> (bool, u64) {
         let mut spare = self.spare();
         let taken = spare.reserved > 0 && spare.key.as_ref() == Some(key);
         spare.reserved -= u32::from(taken);
         (taken, spare.epoch)
+    }
+
+    /// What was kept, if anything, is now the caller's: of which key, and since which epoch.
+    fn take(&self) -> Option<(AttemptKey, u64)> {
+        let mut spare = self.spare();
+        let left = spare.reserved.checked_sub(1)?;
+        let key = spare.key.clone()?;
+        spare.reserved = left;
+        Some((key, spare.epoch))
     }
 
     /// Keeps one for the next, unless it has been kept for long enough.

@@ -2,6 +2,9 @@
 
 use super::{
     Call, Ops, Plan, SoftLock,
+    attempt::{Attempt, Entered},
+    fetch::{Found, Looked},
+    known::Proven,
     lifecycle::{Kept, Named},
     not_found,
     repeat::named,
@@ -250,15 +253,43 @@ impl Ops {
         let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant, *kind, reference.as_str())?;
         let (name, place) = self.enter(call, &tenant, (*kind, reference), request.from.as_deref()).await?;
-        let found = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;
-        let kept = match &found {
-            Some((subject, secrets)) => self.open_accepted(subject, secrets).await?,
-            None => Default::default(),
+        let whose = [tenant.uid.as_str(), kind.as_str(), reference.form(), reference.as_str()];
+        let mark = self.marker.mark(&whose, &request.password);
+        let of = if *kind == SubjectKind::Integration { UseOf::Integration } else { UseOf::Device };
+        // Where a check is kept, what was right a moment ago is right still. All else is looked up, be it known or not.
+        let turn = match self.attempts.kept(place) {
+            Entered::Kept(kept) if let Some(proven) = self.known_proven(&mark, &kept.key.subject) => {
+                let right = Outcome::Right { seen: 0 };
+                self.settle(call, *kind, None, Attempt::Reserved(kept), right).await?;
+                self.usage.note(of, &proven.password, self.now());
+                self.record_check(call, *kind, reference, true, "").await;
+                return Ok(Some(RightSecret { id: proven.id.clone(), version: proven.password.version }));
+            }
+            turn => turn,
         };
+        let before = self.before();
+        let Looked { found, other } = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;
+        let open = async |found: &Option<Found>| match found {
+            Some((subject, secrets)) => self.open_accepted(subject, secrets).await,
+            None => Ok(Default::default()),
+        };
+        let accepted = open(&found).await?;
+        // For a name that is nobody's, so that it takes as long.
+        drop(open(&other).await);
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let attempt = self.reserve(place, name.of(asked), &mut None).await?;
+        let key = name.of(asked);
+        let attempt = match turn {
+            Entered::Place(place) => self.reserve(place, key, &mut None).await?,
+            Entered::Kept(kept) if kept.key == key => Attempt::Reserved(kept),
+            Entered::Kept(kept) => {
+                // The name has become another's.
+                drop(kept);
+                let (_, place) = self.enter(call, &tenant, (*kind, reference), request.from.as_deref()).await?;
+                self.reserve(place, key, &mut None).await?
+            }
+        };
         let detail = attempt.detail();
-        let right = which(&attempt.admit(Some(kept)).unwrap_or_default(), &request.password);
+        let right = which(&attempt.admit(Some(accepted)).unwrap_or_default(), &request.password);
         let outcome = match asked {
             Some(subject) if right.is_some() && subject.state == SubjectState::Active => Outcome::Right { seen: 0 },
             Some(_) if right.is_some() => Outcome::Void,
@@ -267,10 +298,10 @@ impl Ops {
         self.settle(call, *kind, asked, attempt, outcome).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = active.zip(right).map(|((subject, secrets), version)| {
-            let of = if *kind == SubjectKind::Integration { UseOf::Integration } else { UseOf::Device };
             let is_it = |secret: &&Secret| secret.slot == Slot::Password && secret.version == version;
             if let Some(password) = secrets.iter().find(is_it) {
                 self.usage.note(of, password, self.now());
+                self.keep_proven(mark, Proven::new(subject.id.clone(), password), before);
             }
             RightSecret { id: subject.id, version }
         });

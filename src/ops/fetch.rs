@@ -24,6 +24,14 @@ const AT_ONCE: usize = 2;
 /// A subject with its secrets in force.
 pub(super) type Found = (Subject, Vec<Secret>);
 
+/// What was read for a name.
+pub(super) struct Looked {
+    /// Whose it is.
+    pub(super) found: Option<Found>,
+    /// Somebody else, where it is nobody's: to be opened like what was asked for, and nothing else.
+    pub(super) other: Option<Found>,
+}
+
 /// The reading of subjects that are to be checked.
 #[derive(Clone)]
 pub(super) struct Fetch(mpsc::Sender<Question>);
@@ -31,7 +39,7 @@ pub(super) struct Fetch(mpsc::Sender<Question>);
 struct Question {
     line: Line,
     name: String,
-    answer: oneshot::Sender<Result<Option<Found>>>,
+    answer: oneshot::Sender<Result<Looked>>,
 }
 
 /// What one statement can ask for.
@@ -55,7 +63,7 @@ impl Fetch {
         tenant: &Uid,
         kind: SubjectKind,
         reference: &SubjectRef,
-    ) -> Result<Option<Found>> {
+    ) -> Result<Looked> {
         let line = Line { tenant: tenant.clone(), kind, by_login: matches!(reference, SubjectRef::Login(_)) };
         let (answer, waiting) = oneshot::channel();
         let question = Question { line, name: reference.as_str().to_owned(), answer };
@@ -92,11 +100,13 @@ async fn answer(store: &Store, questions: Vec<Question>) {
             Ok(found) => {
                 for question in questions {
                     let name = Some(question.name.as_str());
-                    let own = found.iter().find(|(subject, _)| {
+                    let is_asked = |(subject, _): &&Found| {
                         name == if line.by_login { subject.login.as_deref() } else { Some(subject.id.as_str()) }
-                    });
+                    };
+                    let own = found.iter().find(is_asked).cloned();
+                    let other = if own.is_none() { found.first().cloned() } else { None };
                     // Nobody may be there to hear it any more.
-                    let _ = question.answer.send(Ok(own.cloned()));
+                    let _ = question.answer.send(Ok(Looked { found: own, other }));
                 }
             }
             Err(error) => {

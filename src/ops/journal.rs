@@ -2,14 +2,18 @@
 //! that a check costs the same however it ends and waits for no disk. What changes or shows a secret is not recorded
 //! here but in its own transaction.
 
-use tokio::sync::{mpsc, oneshot};
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{audit::Record, store::Store};
 
 /// Records that may wait; past it, whoever brings one waits too.
 const WAITING: usize = 4_096;
 /// Records that are written as one.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
+/// How long the first of them waits for others: a transaction each would cost more than the checks that they tell of.
+const GATHERING: Duration = Duration::from_millis(20);
 
 enum Entry {
     Record(Box<Record>),
@@ -17,32 +21,47 @@ enum Entry {
 }
 
 #[derive(Clone)]
-pub(super) struct Journal(mpsc::Sender<Entry>);
+pub(super) struct Journal {
+    entries: mpsc::Sender<Entry>,
+    /// That somebody waits for what was brought.
+    hurry: Arc<Notify>,
+}
 
 impl Journal {
     pub(super) fn start(store: Store) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        tokio::spawn(write(store, receiver));
-        Self(sender)
+        let hurry = Arc::new(Notify::new());
+        tokio::spawn(write(store, receiver, Arc::clone(&hurry)));
+        Self { entries: sender, hurry }
     }
 
     pub(super) async fn write(&self, record: Record) {
         // Fails only when the task has ended, with the runtime itself.
-        let _ = self.0.send(Entry::Record(Box::new(record))).await;
+        let _ = self.entries.send(Entry::Record(Box::new(record))).await;
     }
 
     /// Returns when everything that was brought before is written.
     pub(super) async fn flush(&self) {
         let (done, waiting) = oneshot::channel();
-        if self.0.send(Entry::Flush(done)).await.is_ok() {
+        if self.entries.send(Entry::Flush(done)).await.is_ok() {
+            self.hurry.notify_one();
             let _ = waiting.await;
         }
     }
 }
 
-async fn write(store: Store, mut entries: mpsc::Receiver<Entry>) {
+async fn write(store: Store, mut entries: mpsc::Receiver<Entry>, hurry: Arc<Notify>) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {
+        // Nobody who brings one wakes this meanwhile.
+        if batch.len() < BATCH && batch.iter().all(|entry| matches!(entry, Entry::Record(_))) {
+            let _ = tokio::time::timeout(GATHERING, hurry.notified()).await;
+        }
+        while batch.len() < BATCH
+            && let Ok(entry) = entries.try_recv()
+        {
+            batch.push(entry);
+        }
         let mut records = Vec::with_capacity(batch.len());
         let mut waiting = Vec::new();
         for entry in batch.drain(..) {

@@ -1,5 +1,5 @@
-//! What was read a moment ago of who calls and in which tenant, so that a flood of calls is not a flood of questions to
-//! the database. What is kept is at most [`LIFE`] old, which is how long a revocation by another process may take to be
+//! What was read a moment ago of who calls and in which tenant, and which devices' passwords were right, so that a flood of
+//! calls is not a flood of questions to the database. What is kept is at most [`LIFE`] old, which is how long a revocation by another process may take to be
 //! noticed here; after a command of this process it is not used any more at all.
 
 use std::{
@@ -11,7 +11,8 @@ use std::{
 
 use super::{Call, Ops, in_use};
 use crate::{
-    domain::{Clock, Result, Slot, Tenant, TenantRef, Timestamp, Uid},
+    crypto::Mark,
+    domain::{Clock, ResourceId, Result, Secret, Slot, Tenant, TenantRef, Timestamp, Uid},
     store::{FoundCredential, Store},
 };
 
@@ -22,12 +23,36 @@ const AGEING: Duration = Duration::from_millis(500);
 /// Entries of a kind. Only what is there is kept, so that nobody fills it with names of nothing.
 const CAPACITY: usize = 4_096;
 
-/// What is known of callers and tenants.
+/// What is known of callers and tenants, and of devices.
 pub(super) struct Known {
     credentials: Kind<String, FoundCredential>,
     issuers: Kind<String, Vec<Tenant>>,
     /// By name; `-` by the uid that it stands for.
     tenants: Kind<(TenantRef, Option<Uid>), Tenant>,
+    /// By the mark of the password: only who knows it finds anything. Whoever does not is looked up in the database, be the
+    /// device known here or there at all.
+    proven: Kind<Mark, Proven>,
+}
+
+/// A device in use, of a password that was right.
+pub(super) struct Proven {
+    pub(super) id: ResourceId,
+    /// Which password of it, without what it is.
+    pub(super) password: Secret,
+}
+
+impl Proven {
+    pub(super) fn new(id: ResourceId, password: &Secret) -> Self {
+        Self { id, password: Secret { payload: Vec::new(), ..password.clone() } }
+    }
+}
+
+/// A moment before something was read.
+#[derive(Clone, Copy)]
+pub(super) struct Before {
+    time: Timestamp,
+    /// [`Store::changes`].
+    changes: u64,
 }
 
 impl Known {
@@ -36,6 +61,7 @@ impl Known {
             credentials: Kind::new(store, clock),
             issuers: Kind::new(store, clock),
             tenants: Kind::new(store, clock),
+            proven: Kind::new(store, clock),
         }
     }
 }
@@ -76,6 +102,24 @@ impl Ops {
         let found = self.known.tenants.get(key, read).await?;
         self.reach(call, found)
     }
+
+    /// The device with this uid, where the password was right at most [`LIFE`] ago and has not ended since.
+    pub(super) fn known_proven(&self, mark: &Mark, subject_uid: &str) -> Option<Arc<Proven>> {
+        let (proven, _) = self.known.proven.look(mark)?;
+        let now = self.now();
+        let is_its = |password: &Secret| password.is_live(now) && password.subject_uid.as_str() == subject_uid;
+        Some(proven).filter(|proven| is_its(&proven.password))
+    }
+
+    /// Keeps that a password is right, by what was read after `before`.
+    pub(super) fn keep_proven(&self, mark: Mark, proven: Proven, before: Before) {
+        self.known.proven.keep(mark, Arc::new(proven), before);
+    }
+
+    /// This moment, before something is read.
+    pub(super) fn before(&self) -> Before {
+        self.known.proven.before()
+    }
 }
 
 async fn read_credential(store: Store, key: String) -> Result<Option<FoundCredential>> {
@@ -99,9 +143,7 @@ impl<K, V> Clone for Kind<K, V> {
 struct Entry<V> {
     value: Arc<V>,
     /// From before it was read: it may be younger than it says, and never older.
-    read: Timestamp,
-    /// [`Store::changes`] from before it was read.
-    changes: u64,
+    before: Before,
     /// Whether somebody reads it again already.
     is_renewed: bool,
 }
@@ -143,27 +185,34 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
         let (now, changes) = (self.clock.now(), self.store.changes());
         let mut entries = self.lock();
         let entry = entries.get_mut(key).filter(|entry| entry.is_good(now, changes))?;
-        let is_due = !entry.is_renewed && now >= entry.read.plus(AGEING);
+        let is_due = !entry.is_renewed && now >= entry.before.time.plus(AGEING);
         entry.is_renewed |= is_due;
         Some((Arc::clone(&entry.value), is_due))
     }
 
     async fn renew(&self, key: K, found: impl Future<Output = Result<Option<V>>>) -> Result<Option<Arc<V>>> {
-        let (read, changes) = (self.clock.now(), self.store.changes());
+        let before = self.before();
         let found = found.await?.map(Arc::new);
+        match &found {
+            Some(value) => self.keep(key, Arc::clone(value), before),
+            None => drop(self.lock().remove(&key)),
+        }
+        Ok(found)
+    }
+
+    fn before(&self) -> Before {
+        Before { time: self.clock.now(), changes: self.store.changes() }
+    }
+
+    fn keep(&self, key: K, value: Arc<V>, before: Before) {
         let mut entries = self.lock();
-        let Some(value) = &found else {
-            entries.remove(&key);
-            return Ok(None);
-        };
         if entries.len() >= CAPACITY {
-            entries.retain(|_, entry| entry.is_good(read, changes));
+            entries.retain(|_, entry| entry.is_good(before.time, before.changes));
             if entries.len() >= CAPACITY {
                 entries.clear();
             }
         }
-        entries.insert(key, Entry { value: Arc::clone(value), read, changes, is_renewed: false });
-        Ok(found)
+        entries.insert(key, Entry { value, before, is_renewed: false });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Entry<V>>> {
@@ -174,6 +223,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
 impl<V> Entry<V> {
     /// Where the clock was set back, nobody knows how old it is.
     fn is_good(&self, now: Timestamp, changes: u64) -> bool {
-        self.changes == changes && self.read <= now && now < self.read.plus(LIFE)
+        let Before { time, changes: seen } = self.before;
+        seen == changes && time <= now && now < time.plus(LIFE)
     }
 }

@@ -60,7 +60,7 @@ use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
     blocklist::Blocklist,
-    crypto::{Hasher, Keyring, Turn},
+    crypto::{Hasher, Keyring, Marker, Turn},
     domain::{
         Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
@@ -89,6 +89,7 @@ pub struct Ops {
     entropy: Arc<dyn Entropy>,
     data_keys: Arc<DataKeys>,
     known: Arc<Known>,
+    marker: Arc<Marker>,
     fetch: Fetch,
     journal: Journal,
     attempts: Attempts,
@@ -168,6 +169,7 @@ impl Ops {
     ) -> Self {
         let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
         let known = Arc::new(Known::new(&store, &clock));
+        let marker = Arc::new(Marker::make(&*entropy));
         let fetch = Fetch::start(store.clone());
         let journal = Journal::start(store.clone());
         let lockouts = limits.lockouts();
@@ -185,6 +187,7 @@ impl Ops {
             entropy,
             data_keys,
             known,
+            marker,
             fetch,
             journal,
             attempts,

@@ -48,12 +48,9 @@ impl Ops {
         (kind, asked): (SubjectKind, &SubjectRef),
         source: Option<&str>,
     ) -> Result<(AttemptKey, Place)> {
-        let form = match asked {
-            SubjectRef::Id(_) => "id",
-            SubjectRef::Login(_) => "login",
-        };
         // Made for everybody, so that it takes the same time.
-        let nobody = self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), form, asked.as_str()]);
+        let nobody =
+            self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), asked.form(), asked.as_str()]);
         let subject = format!("{}{nobody}", AttemptKey::NOBODY);
         let caller = call.grant.caller();
         let is_told = source.is_some();

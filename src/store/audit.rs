@@ -1,10 +1,10 @@
 //! Writing records: in the transaction of the act, so that there is neither without the other. And reading them.
 
-use std::{cmp::max, time::Duration};
+use std::{cmp::max, fmt::Write as _, time::Duration};
 
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select, Statement, Value,
     sea_query::{Expr, ExprTrait as _},
 };
 
@@ -141,31 +141,55 @@ pub(super) async fn append(transaction: &DatabaseTransaction, record: &Record) -
 
 /// The same, whatever is planted.
 pub(super) async fn insert(transaction: &DatabaseTransaction, record: &Record) -> Result<(), Failure> {
-    audit::Entity::insert(row(record)).exec_without_returning(transaction).await?;
+    insert_all(transaction, std::slice::from_ref(record)).await
+}
+
+/// Columns, in the order of [`values`].
+const COLUMNS: &str =
+    r#"uid, tenant_uid, "time", actor, action, target_kind, target_id, outcome, reason, request_id, detail"#;
+
+/// Written out: of each check there is a record, and to have a statement composed would cost more than to run it.
+async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Result<(), Failure> {
+    let backend = transaction.get_database_backend();
+    let values: Vec<Value> = records.iter().flat_map(values).collect();
+    let width = values.len() / records.len().max(1);
+    let mut sql = format!("INSERT INTO audit ({COLUMNS}) VALUES ");
+    for place in 1..=values.len() {
+        sql.push_str(if place % width == 1 { "(" } else { ", " });
+        if backend == DbBackend::Postgres {
+            // Into a string nothing fails.
+            let _ = write!(sql, "${place}");
+        } else {
+            sql.push('?');
+        }
+        if place % width == 0 {
+            sql.push_str(if place == values.len() { ")" } else { "), " });
+        }
+    }
+    transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     Ok(())
 }
 
-fn row(record: &Record) -> audit::ActiveModel {
+fn values(record: &Record) -> [Value; 11] {
     let (target_kind, target_id) = match &record.target {
-        Target::Tenant(id) => (Some("tenant"), Some(id.clone())),
-        Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.clone())),
-        Target::Job(uid) => (Some("job"), Some(uid.to_string())),
+        Target::Tenant(id) => (Some("tenant"), Some(id.as_str())),
+        Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.as_str())),
+        Target::Job(uid) => (Some("job"), Some(uid.as_str())),
         Target::None => (None, None),
     };
-    let row = audit::Model {
-        uid: record.uid.to_string(),
-        tenant_uid: record.tenant_uid.to_string(),
-        time: record.time.micros(),
-        actor: record.actor.clone(),
-        action: record.action.to_owned(),
-        target_kind: target_kind.map(str::to_owned),
-        target_id,
-        outcome: record.outcome.as_str().to_owned(),
-        reason: record.reason.map(Reason::name),
-        request_id: record.request_id.clone(),
-        detail: record.detail.clone(),
-    };
-    row.into_active_model()
+    [
+        record.uid.as_str().into(),
+        record.tenant_uid.as_str().into(),
+        record.time.micros().into(),
+        record.actor.as_str().into(),
+        record.action.into(),
+        target_kind.into(),
+        target_id.into(),
+        record.outcome.as_str().into(),
+        record.reason.map(Reason::name).into(),
+        record.request_id.as_str().into(),
+        record.detail.as_str().into(),
+    ]
 }
 
 /// Rows of one statement, the most first: of few sizes, so that each is prepared once.
@@ -184,7 +208,7 @@ impl Command for AppendRecords {
         let mut rest = self.records.as_slice();
         for size in ROWS {
             while let Some((rows, after)) = rest.split_at_checked(size) {
-                audit::Entity::insert_many(rows.iter().map(row)).exec_without_returning(transaction).await?;
+                insert_all(transaction, rows).await?;
                 rest = after;
             }
         }

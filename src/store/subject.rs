@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, JoinType,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _, Select,
-    sea_query::{Expr, ExprTrait as _, SimpleExpr},
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, RelationTrait as _, Select,
+    sea_query::{Expr, ExprTrait as _, Func, SimpleExpr},
 };
 
 use super::{
@@ -55,14 +55,12 @@ impl Store {
         kind: SubjectKind,
         reference: &SubjectRef,
     ) -> Result<Option<(Subject, Vec<Secret>)>> {
-        let name = match reference {
-            SubjectRef::Id(id) => subject::Column::ExternalId.eq(id.as_str()),
-            SubjectRef::Login(login) => subject::Column::Login.eq(login.as_str()),
-        };
-        Ok(self.with_secrets(tenant_uid, kind, name).await?.pop())
+        Ok(self.with_secrets(find(tenant_uid, kind, reference)).await?.pop())
     }
 
-    /// The same of all that have one of these ids, or one of these logins where `by_login` is set.
+    /// The same of all that have one of these ids, or one of these logins where `by_login` is set. For a name that is
+    /// nobody's there is another subject of the kind, where there is any: so a look-up costs the same whether or not it
+    /// finds whom it asks for, and whoever asks has to compare the names.
     ///
     /// # Errors
     /// Unavailable.
@@ -74,15 +72,21 @@ impl Store {
         names: Vec<&str>,
     ) -> Result<Vec<(Subject, Vec<Secret>)>> {
         let column = if by_login { subject::Column::Login } else { subject::Column::ExternalId };
-        self.with_secrets(tenant_uid, kind, column.is_in(names)).await
+        let uid =
+            |found: Select<subject::Entity>| Expr::from(found.select_only().column(subject::Column::Uid).into_query());
+        let other = of_kind(tenant_uid, kind).order_by_asc(subject::Column::ExternalId).limit(1);
+        let uids = names.into_iter().map(|name| {
+            let asked = named(tenant_uid, kind, column.eq(name));
+            Expr::from(Func::coalesce([uid(asked), uid(other.clone())]))
+        });
+        // By nothing but uids: told the tenant as well, a planner may walk through everybody in it.
+        self.with_secrets(
+            subject::Entity::find().filter(Expr::col((subject::Entity, subject::Column::Uid)).is_in(uids)),
+        )
+        .await
     }
 
-    async fn with_secrets(
-        &self,
-        tenant_uid: &Uid,
-        kind: SubjectKind,
-        name: SimpleExpr,
-    ) -> Result<Vec<(Subject, Vec<Secret>)>> {
+    async fn with_secrets(&self, subjects: Select<subject::Entity>) -> Result<Vec<(Subject, Vec<Secret>)>> {
         // One statement, so that subject and secrets are of one moment.
         let live = secret::Relation::Subject.def().rev().on_condition(|_subject, secret| {
             Condition::all().add(Expr::col((secret.clone(), secret::Column::Stage)).ne(Stage::Revoked.as_str())).add(
@@ -90,7 +94,7 @@ impl Store {
                     .is_in([Slot::Password.to_stored(), Slot::Settings.to_stored()]),
             )
         });
-        let rows = named(tenant_uid, kind, name)
+        let rows = subjects
             .join(JoinType::LeftJoin, live)
             .select_also(secret::Entity)
             .order_by_desc(secret::Column::Version)
@@ -140,10 +144,13 @@ fn find(tenant_uid: &Uid, kind: SubjectKind, reference: &SubjectRef) -> Select<s
 }
 
 fn named(tenant_uid: &Uid, kind: SubjectKind, name: SimpleExpr) -> Select<subject::Entity> {
+    of_kind(tenant_uid, kind).filter(name)
+}
+
+fn of_kind(tenant_uid: &Uid, kind: SubjectKind) -> Select<subject::Entity> {
     subject::Entity::find()
         .filter(subject::Column::TenantUid.eq(tenant_uid.as_str()))
         .filter(subject::Column::Kind.eq(kind.as_str()))
-        .filter(name)
 }
 
 /// The subject in a row.

@@ -8,6 +8,7 @@ mod cost;
 mod crowd;
 mod lock;
 mod rate;
+mod recall;
 mod site;
 mod spray;
 mod stop;

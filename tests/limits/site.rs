@@ -10,8 +10,8 @@ use rekey::{
     access::{Access, Caller, Proof, ProofKind},
     crypto::{Hasher, Keyring, SystemEntropy},
     domain::{
-        Clock, Labels, Password, Permission, Reason, ResourceId, SubjectRef, SubjectState, TenantLimits, TenantRef,
-        Timestamp, Uid,
+        Clock, Labels, Password, Permission, Reason, ResourceId, SubjectKind, SubjectRef, SubjectState, TenantLimits,
+        TenantRef, Timestamp, Uid,
     },
     ops::{
         Call, Ops, Source,
@@ -67,14 +67,7 @@ impl Site {
         let replica = site.replica().await;
         drop(replica.ops.initialise().await.unwrap());
         replica.create_user("ada", SubjectState::Active).await;
-        let device = CreateDevice {
-            tenant: system(),
-            id: ResourceId::parse("d1"),
-            user_name: "d1".to_owned(),
-            labels: Labels::new(),
-            source: Source::Given(Password::parse(RIGHT.to_owned()).unwrap(), "password"),
-        };
-        replica.ops.create_device(&call("admin"), device).await.unwrap();
+        replica.create_device("d1", RIGHT).await;
         (site, replica)
     }
 
@@ -129,6 +122,18 @@ impl Replica {
         self.ops.create_user(&call("admin"), user).await.unwrap();
     }
 
+    pub(crate) async fn create_device(&self, name: &str, password: &str) {
+        let device = CreateDevice {
+            tenant: system(),
+            id: ResourceId::parse(name),
+            user_name: name.to_owned(),
+            labels: Labels::new(),
+            source: Source::Given(Password::parse(password.to_owned()).unwrap(), "password"),
+            expire_time: None,
+        };
+        self.ops.create_device(&call("admin"), device).await.unwrap();
+    }
+
     /// Whether a user's password is said to be right.
     pub(crate) async fn user(&self, name: &str, password: &str, from: &str) -> Result<bool, Reason> {
         let verify = VerifyPassword {
@@ -145,7 +150,8 @@ impl Replica {
     pub(crate) async fn device(&self, name: &str, password: &str, from: &str) -> bool {
         let verify = VerifyAuthentication {
             tenant: system(),
-            device: SubjectRef::Id(ResourceId::parse(name).unwrap()),
+            kind: SubjectKind::Device,
+            subject: SubjectRef::Id(ResourceId::parse(name).unwrap()),
             password: Password::parse(password.to_owned()).unwrap(),
             from: Some(from.to_owned()).filter(|from| !from.is_empty()),
         };

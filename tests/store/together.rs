@@ -28,7 +28,8 @@ pub(crate) async fn subjects_asked_for_together_come_with_their_own_secrets(data
         assert_eq!(of_one[0].payload, of_ada.payload);
         assert_eq!((&of_two[0].subject_uid, of_two[0].version), (&bea.uid, 2), "the one that was replaced is void");
     }
-    assert!(ask(false, &["nobody"]).await.is_empty());
+    let [(another, of_another)] = ask(false, &["nobody", "no one"]).await.try_into().unwrap();
+    assert_eq!((another.id.as_str(), of_another.len()), ("ada", 1), "somebody of this tenant is read in their stead");
     let devices = database.store.subjects_with_secrets(&tenant.uid, SubjectKind::Device, false, vec!["ada"]);
     assert!(devices.await.unwrap().is_empty());
 }

@@ -178,7 +178,7 @@ struct Inner {
     foreign: ForeignBounds,
     entropy: Arc<dyn Entropy>,
     /// What is checked where there is nothing to check: random, so that nobody knows its password.
-    nobody: Parsed,
+    nobody: Verifier,
 }
 
 impl Hasher {
@@ -193,8 +193,7 @@ impl Hasher {
         let pool = Pool::start(&options, params.block_count(), guess)?;
         let mut tag = Zeroizing::new(vec![0; TAG_LENGTH]);
         entropy.fill(&mut tag);
-        let salt = make_salt(&*entropy).to_vec();
-        let nobody = Parsed { algorithm: Algorithm::Argon2id, params: params.clone(), salt, tag };
+        let nobody = Verifier(phc::encode(&params, &make_salt(&*entropy), &tag));
         Ok(Self(Arc::new(Inner { pool, params, foreign: options.foreign, entropy, nobody })))
     }
 
@@ -215,13 +214,12 @@ impl Hasher {
     /// # Errors
     /// Overloaded as above; internal where the stored string is not one of ours or its parameters are out of bounds.
     pub async fn verify(&self, turn: Turn<'_>, password: Password, stored: Option<Verifier>) -> Result<Verdict> {
-        let (known, expected) = match stored {
-            Some(verifier) if let Some(stranger) = Stranger::parse(&verifier.0, &self.0.foreign)? => {
-                return self.verify_stranger(turn, password, stranger).await;
-            }
-            Some(verifier) => (true, Parsed::parse(&verifier.0)?),
-            None => (false, self.0.nobody.clone()),
-        };
+        let known = stored.is_some();
+        let verifier = stored.unwrap_or_else(|| self.0.nobody.clone());
+        if let Some(stranger) = Stranger::parse(&verifier.0, &self.0.foreign)? {
+            return self.verify_stranger(turn, password, stranger).await;
+        }
+        let expected = Parsed::parse(&verifier.0)?;
         let outdated = expected.is_outdated(&self.0.params);
         let Parsed { algorithm, params, salt, tag } = expected;
         let found = self.0.pool.run(turn, work(algorithm, params, password, salt, tag.len())).await?;
@@ -232,8 +230,7 @@ impl Hasher {
     /// What stands for a hash where none is kept: of a password that nobody knows.
     #[must_use]
     pub fn of_nobody(&self) -> Verifier {
-        let Parsed { params, salt, tag, .. } = &self.0.nobody;
-        Verifier(phc::encode(params, salt, tag))
+        self.0.nobody.clone()
     }
 
     /// A place for a hash that will be asked for soon. Asked first, a flood costs no look into the database, and no more
