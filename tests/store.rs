@@ -79,6 +79,7 @@ on_both_engines! {
     audit::records_are_read_in_order_and_by_filter,
     audit::a_filter_that_fits_little_is_answered_in_bounded_steps,
     audit::no_page_of_records_reads_the_whole_table,
+    audit::what_is_written_late_is_of_a_late_time,
     concurrency::of_fifty_changes_on_one_version_one_is_done,
     concurrency::two_that_migrate_at_once_apply_each_step_once,
     concurrency::an_older_program_is_not_disturbed_by_newer_steps,

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Call, Ops, in_use};
@@ -19,6 +19,8 @@ use crate::{
 pub(super) const LIFE: Duration = Duration::from_secs(1);
 /// From this age on it is read again behind an answer, so that under load nobody has to wait for it.
 const AGEING: Duration = Duration::from_millis(500);
+/// How old it may be by the machine's own stopwatch: a clock that was set back comes to the same time again.
+const OLDEST: Duration = Duration::from_secs(3);
 /// Entries of a kind. Only what is there is kept, so that nobody fills it with names of nothing.
 const CAPACITY: usize = 4_096;
 
@@ -92,6 +94,8 @@ struct Entry<V> {
     value: Arc<V>,
     /// From before it was read: it may be younger than it says, and never older.
     read: Timestamp,
+    /// The same by the stopwatch.
+    begun: Instant,
     /// [`Store::changes`] from before it was read.
     changes: u64,
     /// Whether somebody reads it again already.
@@ -133,6 +137,8 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
     }
 
     async fn renew(&self, key: K, found: impl Future<Output = Result<Option<V>>>) -> Result<Option<Arc<V>>> {
+        #[expect(clippy::disallowed_methods, reason = "how long ago it was, whatever is done to the clock")]
+        let begun = Instant::now();
         let (read, changes) = (self.clock.now(), self.store.changes());
         let found = found.await?.map(Arc::new);
         let mut entries = self.lock();
@@ -146,7 +152,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
                 entries.clear();
             }
         }
-        entries.insert(key, Entry { value: Arc::clone(value), read, changes, is_renewed: false });
+        entries.insert(key, Entry { value: Arc::clone(value), read, begun, changes, is_renewed: false });
         Ok(found)
     }
 
@@ -158,6 +164,6 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
 impl<V> Entry<V> {
     /// Where the clock was set back, nobody knows how old it is.
     fn is_good(&self, now: Timestamp, changes: u64) -> bool {
-        self.changes == changes && self.read <= now && now < self.read.plus(LIFE)
+        self.changes == changes && self.read <= now && now < self.read.plus(LIFE) && self.begun.elapsed() < OLDEST
     }
 }

@@ -145,7 +145,12 @@ pub(super) async fn insert(transaction: &DatabaseTransaction, record: &Record) -
     Ok(())
 }
 
+/// A record that waits longer for its transaction, or within it, is of the time when it is written: who has read past the
+/// time when it was made would never see it.
+const ON_TIME: Duration = Duration::from_secs(3);
+
 fn row(record: &Record) -> audit::ActiveModel {
+    let late = Some(record.wait.elapsed()).filter(|late| *late > ON_TIME).unwrap_or_default();
     let (target_kind, target_id) = match &record.target {
         Target::Tenant(id) => (Some("tenant"), Some(id.clone())),
         Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.clone())),
@@ -153,9 +158,9 @@ fn row(record: &Record) -> audit::ActiveModel {
         Target::None => (None, None),
     };
     let row = audit::Model {
-        uid: record.uid.to_string(),
+        uid: record.uid.later(late).to_string(),
         tenant_uid: record.tenant_uid.to_string(),
-        time: record.time.micros(),
+        time: record.time.plus(late).micros(),
         actor: record.actor.clone(),
         action: record.action.to_owned(),
         target_kind: target_kind.map(str::to_owned),

@@ -191,11 +191,12 @@ pub(super) fn row(subject: &Subject, attributes: String) -> subject::Model {
     }
 }
 
-struct InsertSubject {
-    subject: Subject,
-    attributes: String,
-    secrets: Vec<Secret>,
-    record: Record,
+/// A new subject with its attributes as they are kept.
+pub(super) struct InsertSubject {
+    pub(super) subject: Subject,
+    pub(super) attributes: String,
+    pub(super) secrets: Vec<Secret>,
+    pub(super) record: Record,
 }
 
 impl Command for InsertSubject {
