@@ -204,6 +204,7 @@ impl Attempt {
                 Ok(next) => next,
                 Err(answer) => return Ok(answer),
             };
+            let mut taken = None;
             if stranger {
                 let next = match admitted(lockouts.strangers.decide(&strangers.tally, self.now)) {
                     Ok(next) => next,
@@ -212,14 +213,16 @@ impl Attempt {
                 if !strangers.write(transaction, &key.subject, STRANGERS, &next).await? {
                     continue;
                 }
+                taken = Some(strangers.followed_by(next));
             }
             if own.write(transaction, &key.subject, &key.source, &own_next).await? {
                 let seen = lockouts.source.failures(&own.tally, self.now);
                 return Ok(AttemptAnswer::Reserved { seen, stranger });
             }
-            // Whoever writes a stranger's tally holds the one of strangers, so it was not that.
-            if stranger {
-                return Err(raced());
+            // Whoever writes a stranger's tally holds the one of strangers. But of a subject that was deleted meanwhile,
+            // somebody who was known may leave a tally anew: then nothing is taken of the strangers' yet.
+            if let Some(taken) = taken {
+                taken.write(transaction, &key.subject, STRANGERS, &strangers.tally).await?;
             }
         }
         Ok(AttemptAnswer::Busy)
@@ -282,6 +285,18 @@ impl Kept {
         })
     }
 
+    /// What is kept once `next` is in its place.
+    const fn followed_by(&self, next: Tally) -> Self {
+        Self { tally: next, revision: Some(self.next_revision()) }
+    }
+
+    const fn next_revision(&self) -> i64 {
+        match self.revision {
+            Some(revision) => revision.wrapping_add(1),
+            None => 0,
+        }
+    }
+
     /// Puts `next` in its place; false where another came first.
     async fn write(
         &self,
@@ -290,7 +305,7 @@ impl Kept {
         source: &str,
         next: &Tally,
     ) -> Result<bool, Failure> {
-        let row = row(subject, source, next, self.revision.map_or(0, |revision| revision.wrapping_add(1)));
+        let row = row(subject, source, next, self.next_revision());
         let Some(revision) = self.revision else {
             let none = OnConflict::columns([Column::SubjectKey, Column::SourceClass]).do_nothing().to_owned();
             let inserted =
