@@ -12,6 +12,7 @@ use std::{
 use super::{Call, Ops, in_use};
 use crate::{
     domain::{Clock, Result, Slot, Tenant, TenantRef, Timestamp, Uid},
+    planted::{Bug, is_planted},
     store::{FoundCredential, Store},
 };
 
@@ -164,6 +165,9 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
 impl<V> Entry<V> {
     /// Where the clock was set back, nobody knows how old it is.
     fn is_good(&self, now: Timestamp, changes: u64) -> bool {
+        if is_planted(Bug::KnownForEver) {
+            return true;
+        }
         self.changes == changes && self.read <= now && now < self.read.plus(LIFE) && self.begun.elapsed() < OLDEST
     }
 }

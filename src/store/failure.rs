@@ -13,9 +13,12 @@ use super::{
     error::Failure,
     transaction::Command,
 };
-use crate::domain::{
-    Error, Lockouts, Result, Subject, Timestamp, Uid,
-    lockout::{Decision, Outcome, Tally},
+use crate::{
+    domain::{
+        Error, Lockouts, Result, Subject, Timestamp, Uid,
+        lockout::{Decision, Outcome, Tally},
+    },
+    planted::{Bug, is_planted},
 };
 
 /// The class of sources that strangers share. Sorts before every other, which are hex digits.
@@ -278,7 +281,9 @@ struct Kept {
 
 impl Kept {
     async fn read(transaction: &DatabaseTransaction, subject: &str, source: &str) -> Result<Self, Failure> {
-        let row = Entity::find_by_id((subject.to_owned(), source.to_owned())).lock_exclusive().one(transaction).await?;
+        let row = Entity::find_by_id((subject.to_owned(), source.to_owned()));
+        let row = if is_planted(Bug::TallyReadThenWritten) { row } else { row.lock_exclusive() };
+        let row = row.one(transaction).await?;
         Ok(match row {
             Some(row) => Self { tally: tally(&row), revision: Some(row.revision) },
             None => Self { tally: Tally::NEW, revision: None },
@@ -312,7 +317,11 @@ impl Kept {
                 Entity::insert(row.into_active_model()).on_conflict(none).exec_without_returning(transaction).await?;
             return Ok(inserted == 1);
         };
-        let changed = Entity::update_many()
+        let mut update = Entity::update_many();
+        if !is_planted(Bug::TallyReadThenWritten) {
+            update = update.filter(Column::Revision.eq(revision));
+        }
+        let changed = update
             .col_expr(Column::Failures, Expr::value(row.failures))
             .col_expr(Column::Reserved, Expr::value(row.reserved))
             .col_expr(Column::ReservedUntil, Expr::value(row.reserved_until))
@@ -325,7 +334,6 @@ impl Kept {
             .col_expr(Column::StopTime, Expr::value(row.stop_time))
             .filter(Column::SubjectKey.eq(subject))
             .filter(Column::SourceClass.eq(source))
-            .filter(Column::Revision.eq(revision))
             .exec(transaction)
             .await?;
         Ok(changed.rows_affected == 1)
