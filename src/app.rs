@@ -4,8 +4,8 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use secrecy::SecretString;
@@ -23,6 +23,7 @@ use crate::{
     listen::{Incoming, Limits},
     metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
     ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions},
+    planted::{Bug, is_planted},
     store::{Store, StoreOptions},
 };
 
@@ -80,7 +81,7 @@ impl Environment {
     /// The system's clock and random numbers.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        Self { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) }
     }
 }
 
@@ -90,14 +91,33 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// The system's clock.
-struct SystemClock;
+/// The system's clock; from the first time that a shared database tells on, that, carried on by what passes here: then it
+/// is the same on every replica, and the machine's clock may be wrong, or jump.
+#[derive(Default)]
+struct SystemClock {
+    /// A time, and when it was.
+    agreed: RwLock<Option<(Instant, Timestamp)>>,
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        if let Some((at, time)) = *self.agreed.read().unwrap_or_else(PoisonError::into_inner) {
+            return time.plus(at.elapsed());
+        }
         #[expect(clippy::disallowed_methods, reason = "the one clock")]
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(0).plus(since)
+    }
+
+    fn agree(&self, earliest: Timestamp, latest: Timestamp) {
+        if is_planted(Bug::OwnClock) {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the one clock")]
+        let at = Instant::now();
+        // What may be right stays as it is, so that time does not tremble with each answer's way.
+        let time = self.now().max(earliest).min(latest);
+        *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some((at, time));
     }
 }
 
@@ -284,6 +304,10 @@ async fn build(
             options.keyring_file.display(),
             missing.join(", "),
         )));
+    }
+    // Before anything is decided by the time. Where it fails, nothing can be written either, which health tells.
+    if let Ok(Some(shared)) = store.check().await {
+        shared.tell(&*clock);
     }
     let keyring = Arc::new(keyring);
     let keeper = recognise(options, environment, &store, &keyring).await?;

@@ -33,6 +33,24 @@ pub enum Bug {
     TornBackup,
     /// The anchor is written before the database has the mark: a false alarm after a crash.
     AnchorAhead,
+    /// An etag is compared by the process alone, not where it is written: two of one etag are done.
+    EtagInMemory,
+    /// What a process has read of a subject once it believes for ever.
+    SubjectInMemory,
+    /// A request id that another process works on is not known: the same is done twice.
+    RequestIdInMemory,
+    /// Failed attempts are read, added up and written, whoever does so meanwhile.
+    TallyReadThenWritten,
+    /// Migrations are applied by whoever starts, at the same time.
+    MigrationUnlocked,
+    /// Credentials that were read once are believed for ever: a revoked token is taken.
+    KnownForEver,
+    /// Each process goes by its machine's clock.
+    OwnClock,
+    /// A stage has another name than the version before knows.
+    StageRenamed,
+    /// Transactions are run by the calls themselves, and dropped with them.
+    TransactionInCall,
 }
 
 /// Whether this process has the bug.
@@ -53,6 +71,15 @@ pub fn is_planted(bug: Bug) -> bool {
         Bug::AlwaysReady => "always_ready",
         Bug::TornBackup => "torn_backup",
         Bug::AnchorAhead => "anchor_ahead",
+        Bug::EtagInMemory => "etag_in_memory",
+        Bug::SubjectInMemory => "subject_in_memory",
+        Bug::RequestIdInMemory => "request_id_in_memory",
+        Bug::TallyReadThenWritten => "tally_read_then_written",
+        Bug::MigrationUnlocked => "migration_unlocked",
+        Bug::KnownForEver => "known_for_ever",
+        Bug::OwnClock => "own_clock",
+        Bug::StageRenamed => "stage_renamed",
+        Bug::TransactionInCall => "transaction_in_call",
     };
     PLANTED.as_deref() == Some(name)
 }

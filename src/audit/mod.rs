@@ -2,7 +2,34 @@
 //!
 //! A record is written in the transaction of the act, by `store`. Never cleartext of any kind.
 
+use std::time::{Duration, Instant};
+
 use crate::domain::{Reason, SubjectKind, Timestamp, Uid};
+
+/// How long something waits, by the machine's own stopwatch, which nobody sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait(Instant);
+
+impl Wait {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
+        Self::since(Instant::now())
+    }
+
+    /// Since then.
+    #[must_use]
+    pub const fn since(then: Instant) -> Self {
+        Self(then)
+    }
+
+    /// Until now.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
 
 /// How an act ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +93,8 @@ pub struct Record {
     pub request_id: String,
     /// What else, in words: a purpose, which parts were set. No value of a secret.
     pub detail: String,
+    /// Since when it waits to be written.
+    pub wait: Wait,
 }
 
 /// A record as it is kept.

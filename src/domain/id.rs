@@ -1,6 +1,6 @@
 //! Names of things: the public ids that callers choose, and the internal ones that never change.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,18 @@ impl Uid {
         Self(format!("{:012x}{random:012x}", now.micros().div_euclid(1_000) & 0xffff_ffff_ffff))
     }
 
+    /// The same as if it had been made so much later. One that is not made of a time stays as it is.
+    #[must_use]
+    pub fn later(&self, by: Duration) -> Self {
+        let parts = self.0.split_at_checked(12);
+        let millis = parts.and_then(|(time, _)| u64::from_str_radix(time, 16).ok());
+        let later = millis.zip(u64::try_from(by.as_millis()).ok()).and_then(|(millis, by)| millis.checked_add(by));
+        match (later, parts) {
+            (Some(millis), Some((_, random))) => Self(format!("{:012x}{random}", millis & 0xffff_ffff_ffff)),
+            _ => self.clone(),
+        }
+    }
+
     /// What sorts after every id of before this millisecond, and before all of it and later.
     #[must_use]
     pub fn boundary(time: Timestamp) -> String {
@@ -81,5 +93,18 @@ impl Uid {
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_can_be_of_a_later_time() {
+        let id = Uid::from_stored("019b76da4800abcdefabcdef");
+        assert_eq!(id.later(Duration::ZERO), id);
+        assert_eq!(id.later(Duration::from_millis(0x1_0001)).as_str(), "019b76db4801abcdefabcdef");
+        assert_eq!(Uid::from_stored("short").later(Duration::from_secs(9)).as_str(), "short");
     }
 }

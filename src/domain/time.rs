@@ -128,6 +128,10 @@ impl Timestamp {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// Hears from the database, which replicas share, that its time is between these now. Whoever heeds it is no further
+    /// from the others than that, however their machines' clocks are set.
+    fn agree(&self, _earliest: Timestamp, _latest: Timestamp) {}
 }
 
 #[cfg(test)]

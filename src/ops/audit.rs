@@ -8,8 +8,9 @@ use crate::domain::{Error, ResourceId, Result, TenantRef, Violation};
 pub use crate::audit::{Filter, Kept, Outcome};
 
 /// Records are shown when they are this old. An id is made before its transaction begins, and a later one may commit
-/// first: whoever has read past a record would never see it. A connection is waited for 3 s and a statement 5 s, so that
-/// what was begun is there by then, or never will be, as long as replicas' clocks agree to within the rest.
+/// first: whoever has read past a record would never see it. A record gets another id where it is written more than 3 s
+/// after it was made, however that came, and a transaction in which nothing happens for 5 s is given up: what was begun is
+/// there by then, or never will be, as long as replicas' clocks agree to within the rest.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// A page of records to be read.

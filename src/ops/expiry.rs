@@ -6,7 +6,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Ops;
 use crate::{
-    audit::{Outcome, Record, Target},
+    audit::{Outcome, Record, Target, Wait},
     domain::{Result, Slot, Timestamp},
     store::Ending,
 };
@@ -93,6 +93,7 @@ impl Ops {
             reason: None,
             request_id: String::new(),
             detail: format!("{slot}, version {version}, {stage}, ends at {end}"),
+            wait: Wait::begin(),
         };
         (ending, record)
     }

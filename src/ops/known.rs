@@ -6,13 +6,14 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Call, Ops, in_use};
 use crate::{
     crypto::Mark,
     domain::{Clock, ResourceId, Result, Secret, Slot, Tenant, TenantRef, Timestamp, Uid},
+    planted::{Bug, is_planted},
     store::{FoundCredential, Store},
 };
 
@@ -20,6 +21,8 @@ use crate::{
 pub(super) const LIFE: Duration = Duration::from_secs(1);
 /// From this age on it is read again behind an answer, so that under load nobody has to wait for it.
 const AGEING: Duration = Duration::from_millis(500);
+/// How old it may be by the machine's own stopwatch: a clock that was set back comes to the same time again.
+const OLDEST: Duration = Duration::from_secs(3);
 /// Entries of a kind. Only what is there is kept, so that nobody fills it with names of nothing.
 const CAPACITY: usize = 4_096;
 
@@ -51,6 +54,8 @@ impl Proven {
 #[derive(Clone, Copy)]
 pub(super) struct Before {
     time: Timestamp,
+    /// The same by the stopwatch.
+    begun: Instant,
     /// [`Store::changes`].
     changes: u64,
 }
@@ -201,7 +206,9 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
     }
 
     fn before(&self) -> Before {
-        Before { time: self.clock.now(), changes: self.store.changes() }
+        #[expect(clippy::disallowed_methods, reason = "how long ago it was, whatever is done to the clock")]
+        let begun = Instant::now();
+        Before { time: self.clock.now(), begun, changes: self.store.changes() }
     }
 
     fn keep(&self, key: K, value: Arc<V>, before: Before) {
@@ -223,7 +230,10 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Send + Sync + 'static> Kind<K, V>
 impl<V> Entry<V> {
     /// Where the clock was set back, nobody knows how old it is.
     fn is_good(&self, now: Timestamp, changes: u64) -> bool {
-        let Before { time, changes: seen } = self.before;
-        seen == changes && time <= now && now < time.plus(LIFE)
+        if is_planted(Bug::KnownForEver) {
+            return true;
+        }
+        let Before { time, begun, changes: seen } = self.before;
+        seen == changes && time <= now && now < time.plus(LIFE) && begun.elapsed() < OLDEST
     }
 }

@@ -58,7 +58,7 @@ use self::{
 };
 use crate::{
     access::Grant,
-    audit::{Outcome, Record, Target},
+    audit::{Outcome, Record, Target, Wait},
     blocklist::Blocklist,
     crypto::{Hasher, Keyring, Marker, Turn},
     domain::{
@@ -152,6 +152,7 @@ impl Call {
             reason,
             request_id: self.request_id.clone(),
             detail,
+            wait: Wait::begin(),
         }
     }
 }
@@ -221,12 +222,15 @@ impl Ops {
         self.journal.flush().await;
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers; and takes the time from it, where replicas share it.
     ///
     /// # Errors
     /// Store unavailable.
     pub async fn check(&self) -> Result<()> {
-        self.store.check().await
+        if let Some(shared) = self.store.check().await? {
+            shared.tell(&*self.clock);
+        }
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {

@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 use super::{ATTEMPTS, Call, Ops, name_field};
 use crate::{
     access::{Caller, ProofKind},
-    audit::{Outcome, Record},
+    audit::{Outcome, Record, Wait},
     crypto::ReplyPlace,
     domain::{Clock, Error, Reason, Result, Timestamp, Uid},
     store::{Reply, Store},
@@ -293,6 +293,7 @@ impl Ops {
             let error = name_field(error, &names);
             refused.time = self.now();
             refused.uid = self.make_uid(refused.time);
+            refused.wait = Wait::begin();
             refused.outcome = outcome(&error);
             refused.reason = Some(error.reason());
             refused.detail = String::new();

@@ -170,7 +170,12 @@ async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Re
     Ok(())
 }
 
+/// A record that waits longer for its transaction, or within it, is of the time when it is written: who has read past the
+/// time when it was made would never see it.
+const ON_TIME: Duration = Duration::from_secs(3);
+
 fn values(record: &Record) -> [Value; 11] {
+    let late = Some(record.wait.elapsed()).filter(|late| *late > ON_TIME).unwrap_or_default();
     let (target_kind, target_id) = match &record.target {
         Target::Tenant(id) => (Some("tenant"), Some(id.as_str())),
         Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.as_str())),
@@ -178,9 +183,9 @@ fn values(record: &Record) -> [Value; 11] {
         Target::None => (None, None),
     };
     [
-        record.uid.as_str().into(),
+        record.uid.later(late).as_str().into(),
         record.tenant_uid.as_str().into(),
-        record.time.micros().into(),
+        record.time.plus(late).micros().into(),
         record.actor.as_str().into(),
         record.action.into(),
         target_kind.into(),

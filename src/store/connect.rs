@@ -1,6 +1,11 @@
 //! Opening the database, asking whether it is well, and closing it.
 
-use std::{fs::OpenOptions, io, path::Path, time::Duration};
+use std::{
+    fs::OpenOptions,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
@@ -13,13 +18,13 @@ use sea_orm::{
 };
 
 use super::{
-    Store, StoreOptions,
+    SharedTime, Store, StoreOptions,
     doubt::Doubt,
     error::{Failure, unavailable},
     transaction::Command,
 };
 use crate::{
-    domain::{Error, Reason, Result},
+    domain::{Error, Reason, Result, Timestamp},
     planted::{Bug, is_planted},
 };
 
@@ -47,13 +52,14 @@ impl Store {
         }
     }
 
-    /// Whether the database answers, and can be written to: tried where it failed of late.
+    /// Whether the database answers, and can be written to: tried where it failed of late. And its time, where it is not
+    /// this machine's own.
     ///
     /// # Errors
     /// Unavailable; outcome unknown, where it does not answer within three seconds.
-    pub async fn check(&self) -> Result<()> {
+    pub async fn check(&self) -> Result<Option<SharedTime>> {
         if is_planted(Bug::AlwaysReady) {
-            return Ok(());
+            return Ok(None);
         }
         self.run(Check { writes: self.doubt.lasts() }).await
     }
@@ -78,23 +84,30 @@ impl Command for Check {
     const BOOKKEEPING: bool = true;
     const TIMEOUT: Duration = Duration::from_secs(3);
     const COUNTS: bool = false;
-    type Output = ();
+    type Output = Option<SharedTime>;
 
-    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
-        if transaction.get_database_backend() == DbBackend::Postgres {
-            let question = "SELECT current_setting('transaction_read_only') = 'off' AS writable";
-            let row = transaction.query_one_raw(Statement::from_string(DbBackend::Postgres, question)).await?;
-            if !row.map(|row| row.try_get::<bool>("", "writable")).transpose()?.unwrap_or_default() {
-                return Err(unavailable("the server is read-only".to_owned()).into());
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<Option<SharedTime>, Failure> {
+        if transaction.get_database_backend() != DbBackend::Postgres {
+            if self.writes {
+                // A number in the file's header that nobody uses: to set it as it is writes one page.
+                let question = Statement::from_string(DbBackend::Sqlite, "PRAGMA user_version");
+                let row = transaction.query_one_raw(question).await?;
+                let version: i32 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+                transaction.execute_unprepared(&format!("PRAGMA user_version = {version}")).await?;
             }
-        } else if self.writes {
-            // A number in the file's header that nobody uses: to set it as it is writes one page.
-            let question = Statement::from_string(DbBackend::Sqlite, "PRAGMA user_version");
-            let row = transaction.query_one_raw(question).await?;
-            let version: i32 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
-            transaction.execute_unprepared(&format!("PRAGMA user_version = {version}")).await?;
+            return Ok(None);
         }
-        Ok(())
+        let question = "SELECT current_setting('transaction_read_only') = 'off' AS writable,
+                               (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
+        #[expect(clippy::disallowed_methods, reason = "how long the answer was under way")]
+        let asked = Instant::now();
+        let row = transaction.query_one_raw(Statement::from_string(DbBackend::Postgres, question)).await?;
+        let within = asked.elapsed();
+        let row = row.ok_or_else(|| unavailable("the server answered nothing".to_owned()))?;
+        if !row.try_get::<bool>("", "writable")? {
+            return Err(unavailable("the server is read-only".to_owned()).into());
+        }
+        Ok(Some(SharedTime { time: Timestamp::from_micros(row.try_get("", "micros")?), within }))
     }
 }
 
@@ -162,7 +175,7 @@ async fn postgres(options: &StoreOptions) -> Result<Store> {
     let server: PgConnectOptions =
         options.url.parse().map_err(|_unsaid| unopened("the postgres:// URL cannot be read"))?;
     let server = server
-        .options([("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")])
+        .options([("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "5s")])
         .disable_statement_logging();
 
     // A pool takes a refused connection for a server that starts, tries until its time is up, and forgets why.

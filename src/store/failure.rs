@@ -13,9 +13,12 @@ use super::{
     error::Failure,
     transaction::Command,
 };
-use crate::domain::{
-    Error, Lockouts, Result, Subject, Timestamp, Uid,
-    lockout::{Decision, Outcome, Tally},
+use crate::{
+    domain::{
+        Error, Lockouts, Result, Subject, Timestamp, Uid,
+        lockout::{Decision, Outcome, Tally},
+    },
+    planted::{Bug, is_planted},
 };
 
 /// The class of sources that strangers share. Sorts before every other, which are hex digits.
@@ -204,6 +207,7 @@ impl Attempt {
                 Ok(next) => next,
                 Err(answer) => return Ok(answer),
             };
+            let mut taken = None;
             if stranger {
                 let next = match admitted(lockouts.strangers.decide(&strangers.tally, self.now)) {
                     Ok(next) => next,
@@ -212,14 +216,16 @@ impl Attempt {
                 if !strangers.write(transaction, &key.subject, STRANGERS, &next).await? {
                     continue;
                 }
+                taken = Some(strangers.followed_by(next));
             }
             if own.write(transaction, &key.subject, &key.source, &own_next).await? {
                 let seen = lockouts.source.failures(&own.tally, self.now);
                 return Ok(AttemptAnswer::Reserved { seen, stranger });
             }
-            // Whoever writes a stranger's tally holds the one of strangers, so it was not that.
-            if stranger {
-                return Err(raced());
+            // Whoever writes a stranger's tally holds the one of strangers. But of a subject that was deleted meanwhile,
+            // somebody who was known may leave a tally anew: then nothing is taken of the strangers' yet.
+            if let Some(taken) = taken {
+                taken.write(transaction, &key.subject, STRANGERS, &strangers.tally).await?;
             }
         }
         Ok(AttemptAnswer::Busy)
@@ -275,11 +281,25 @@ struct Kept {
 
 impl Kept {
     async fn read(transaction: &DatabaseTransaction, subject: &str, source: &str) -> Result<Self, Failure> {
-        let row = Entity::find_by_id((subject.to_owned(), source.to_owned())).lock_exclusive().one(transaction).await?;
+        let row = Entity::find_by_id((subject.to_owned(), source.to_owned()));
+        let row = if is_planted(Bug::TallyReadThenWritten) { row } else { row.lock_exclusive() };
+        let row = row.one(transaction).await?;
         Ok(match row {
             Some(row) => Self { tally: tally(&row), revision: Some(row.revision) },
             None => Self { tally: Tally::NEW, revision: None },
         })
+    }
+
+    /// What is kept once `next` is in its place.
+    const fn followed_by(&self, next: Tally) -> Self {
+        Self { tally: next, revision: Some(self.next_revision()) }
+    }
+
+    const fn next_revision(&self) -> i64 {
+        match self.revision {
+            Some(revision) => revision.wrapping_add(1),
+            None => 0,
+        }
     }
 
     /// Puts `next` in its place; false where another came first.
@@ -290,14 +310,18 @@ impl Kept {
         source: &str,
         next: &Tally,
     ) -> Result<bool, Failure> {
-        let row = row(subject, source, next, self.revision.map_or(0, |revision| revision.wrapping_add(1)));
+        let row = row(subject, source, next, self.next_revision());
         let Some(revision) = self.revision else {
             let none = OnConflict::columns([Column::SubjectKey, Column::SourceClass]).do_nothing().to_owned();
             let inserted =
                 Entity::insert(row.into_active_model()).on_conflict(none).exec_without_returning(transaction).await?;
             return Ok(inserted == 1);
         };
-        let changed = Entity::update_many()
+        let mut update = Entity::update_many();
+        if !is_planted(Bug::TallyReadThenWritten) {
+            update = update.filter(Column::Revision.eq(revision));
+        }
+        let changed = update
             .col_expr(Column::Failures, Expr::value(row.failures))
             .col_expr(Column::Reserved, Expr::value(row.reserved))
             .col_expr(Column::ReservedUntil, Expr::value(row.reserved_until))
@@ -310,7 +334,6 @@ impl Kept {
             .col_expr(Column::StopTime, Expr::value(row.stop_time))
             .filter(Column::SubjectKey.eq(subject))
             .filter(Column::SourceClass.eq(source))
-            .filter(Column::Revision.eq(revision))
             .exec(transaction)
             .await?;
         Ok(changed.rows_affected == 1)

@@ -42,13 +42,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use sea_orm::DatabaseConnection;
 
 use crate::{
     audit::Record,
-    domain::{Attributes, Secret, Slot, Stage, Subject, SubjectState, Tenant, Timestamp, Uid, rotation::Move},
+    domain::{Attributes, Clock, Secret, Slot, Stage, Subject, SubjectState, Tenant, Timestamp, Uid, rotation::Move},
 };
 
 use doubt::Doubt;
@@ -91,6 +92,22 @@ impl StoreOptions {
 impl fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreOptions").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+/// What a database server says the time is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedTime {
+    /// What it was there, at some moment between question and answer.
+    pub time: Timestamp,
+    /// How long question and answer took: so much later it may be by now, at most.
+    pub within: Duration,
+}
+
+impl SharedTime {
+    /// Lets a clock hear it.
+    pub fn tell(self, clock: &dyn Clock) {
+        clock.agree(self.time, self.time.plus(self.within));
     }
 }
 

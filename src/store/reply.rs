@@ -19,7 +19,10 @@ use super::{
     error::Failure,
     transaction::Command,
 };
-use crate::domain::{Error, Reason, Result, Timestamp, Uid};
+use crate::{
+    domain::{Error, Reason, Result, Timestamp, Uid},
+    planted::{Bug, is_planted},
+};
 
 /// Expired answers that are deleted at once, so that nobody waits long for the writer.
 const SWEEP: u64 = 1_000;
@@ -103,7 +106,7 @@ pub(super) async fn insert(transaction: &DatabaseTransaction, reply: &Reply, now
         .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.micros()))
         .to_owned();
     let kept = Entity::insert(row.into_active_model()).on_conflict(over).exec_without_returning(transaction).await?;
-    if kept == 1 {
+    if kept == 1 || is_planted(Bug::RequestIdInMemory) {
         Ok(())
     } else {
         Err(Error::new(Reason::RequestIdReused, "an earlier request of the caller has this request_id").into())

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     audit::Record,
     domain::{Error, Material, Result, Secret, Slot, Stage, Timestamp, Uid, rotation::Move},
+    planted::{Bug, is_planted},
 };
 
 impl Store {
@@ -79,7 +80,7 @@ pub(super) fn row(secret: &Secret) -> secret::Model {
         subject_uid: secret.subject_uid.to_string(),
         slot: secret.slot.to_stored(),
         version: secret.version,
-        stage: secret.stage.as_str().to_owned(),
+        stage: if is_planted(Bug::StageRenamed) { "in_force" } else { secret.stage.as_str() }.to_owned(),
         material: secret.material.as_str().to_owned(),
         payload: Payload(secret.payload.clone()),
         key_id: secret.key_id.clone(),

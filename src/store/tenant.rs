@@ -13,13 +13,15 @@ use super::{
     data_key::insert_primary,
     entity::{jwt_issuer, tenant, tenant_alias, tenant_label},
     error::{Failure, concurrent_change, unreadable},
+    subject::InsertSubject,
     token::keep_issuer,
     transaction::Command,
 };
 use crate::{
     audit::Record,
     domain::{
-        Dialect, Error, ResourceId, Result, SubjectState, Tenant, TenantRef, Timestamp, Uid, WrappedKey,
+        Dialect, Error, ResourceId, Result, Secret, Subject, SubjectState, Tenant, TenantRef, Timestamp, Uid,
+        WrappedKey,
         tenant::{Alias, alias_name},
     },
 };
@@ -60,6 +62,23 @@ impl Store {
     pub async fn insert_tenant(&self, tenant: Tenant, key: WrappedKey, record: Record) -> Result<()> {
         let settings = serde_json::to_string(&tenant.settings).map_err(Error::internal)?;
         self.run(InsertTenant { tenant, settings, key, record }).await
+    }
+
+    /// Adds the first tenant with its data key, and in it the first caller with its credential, all or nothing.
+    ///
+    /// # Errors
+    /// Already exists; unavailable; outcome unknown.
+    pub async fn install(
+        &self,
+        (tenant, key): (Tenant, WrappedKey),
+        (caller, credential): (Subject, Secret),
+        [of_tenant, of_caller]: [Record; 2],
+    ) -> Result<()> {
+        let settings = serde_json::to_string(&tenant.settings).map_err(Error::internal)?;
+        let attributes = serde_json::to_string(&caller.attributes).map_err(Error::internal)?;
+        let tenant = InsertTenant { tenant, settings, key, record: of_tenant };
+        let caller = InsertSubject { subject: caller, attributes, secrets: vec![credential], record: of_caller };
+        self.run(Install { tenant, caller }).await
     }
 
     /// Changes a tenant: its settings, aliases and state are what `tenant` has, while it has the version before.
@@ -187,6 +206,21 @@ pub(super) async fn delete_names(transaction: &DatabaseTransaction, uid: &Uid) -
     let label = tenant_label::Column::TenantUid;
     tenant_label::Entity::delete_many().filter(label.eq(uid.as_str())).exec(transaction).await?;
     Ok(())
+}
+
+struct Install {
+    tenant: InsertTenant,
+    caller: InsertSubject,
+}
+
+impl Command for Install {
+    const NAME: &'static str = "install";
+    type Output = ();
+
+    async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        self.tenant.apply(transaction).await?;
+        self.caller.apply(transaction).await
+    }
 }
 
 struct ChangeTenant {

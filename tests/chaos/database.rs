@@ -87,6 +87,11 @@ impl Rows {
         self.all(sql).await[0].try_get_by_index(0).unwrap()
     }
 
+    /// The first column.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        self.all(sql).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+    }
+
     /// The rows of these subjects of a tenant.
     pub(crate) async fn facts(&self, tenant: &str, subjects: &[&Subject]) -> BTreeMap<Subject, Facts> {
         let mut facts: BTreeMap<Subject, Facts> =

@@ -22,6 +22,7 @@ mod model;
 mod outage;
 mod parameters;
 mod proxy;
+mod races;
 mod recorder;
 mod scene;
 mod server;

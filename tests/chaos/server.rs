@@ -16,6 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rekey::{
+    crypto::{Keyring, SystemEntropy},
+    domain::Timestamp,
+};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -39,6 +43,8 @@ pub(crate) struct Site {
     /// A token that may do everything everywhere.
     pub(crate) admin_token: String,
     environment: Vec<(String, String)>,
+    /// What is run: this version's, or another's.
+    program: PathBuf,
 }
 
 impl Site {
@@ -64,13 +70,52 @@ impl Site {
         Self::make(tempfile::tempdir().unwrap(), url)
     }
 
-    fn make(directory: TempDir, url: String) -> Self {
-        let notes = tempfile::tempdir().unwrap();
-        let mut site = Self { directory, notes, url, admin_token: String::new(), environment: Vec::new() };
-        let made = site.run(&["init"]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut site.admin_token);
+    /// On the empty database at this URL, installed by another program.
+    pub(crate) fn by(program: PathBuf, url: String) -> Self {
+        let mut site = Self::empty(url);
+        site.program = program;
+        site.install();
         site
+    }
+
+    /// A directory for the database at this URL, and nothing else yet.
+    pub(crate) fn empty(url: String) -> Self {
+        Self::without_installation(tempfile::tempdir().unwrap(), url)
+    }
+
+    fn without_installation(directory: TempDir, url: String) -> Self {
+        let (admin_token, environment) = (String::new(), Vec::new());
+        let notes = tempfile::tempdir().unwrap();
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_rekey"));
+        Self { directory, notes, url, admin_token, environment, program }
+    }
+
+    /// From the next start on, processes are of this version.
+    pub(crate) fn use_own_program(&mut self) {
+        self.program = PathBuf::from(env!("CARGO_BIN_EXE_rekey"));
+    }
+
+    /// Makes keys, and nothing in the database.
+    pub(crate) fn make_keyring(&self) {
+        let now = Timestamp::from_micros(1_767_225_600_000_000);
+        Keyring::create(&self.path("keyring.json"), now, &SystemEntropy).unwrap();
+    }
+
+    fn install(&mut self) {
+        let made = self.run(&["init"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut self.admin_token);
+    }
+
+    fn make(directory: TempDir, url: String) -> Self {
+        let mut site = Self::without_installation(directory, url);
+        site.install();
+        site
+    }
+
+    /// A file of this installation.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// Where a test writes what it asked and was answered.
@@ -90,7 +135,8 @@ impl Site {
 
     /// The program, with settings of this installation alone, started by another one where `under` names it.
     pub(crate) fn command(&self, under: &[&str], arguments: &[&str]) -> Command {
-        let mut line = under.iter().chain(&[env!("CARGO_BIN_EXE_rekey")]).chain(arguments);
+        let program = self.program.to_str().unwrap();
+        let mut line = under.iter().chain([&program]).chain(arguments);
         let mut command = Command::new(line.next().unwrap());
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REKEY_")) {
             command.env_remove(name);
@@ -127,7 +173,20 @@ impl Site {
     /// Starts a process of the service, under another program where one is named, and waits until it listens; what it
     /// said where it ends instead.
     pub(crate) fn start(&self, under: &[&str]) -> Result<Server, String> {
-        let mut command = self.command(under, &["serve", "--grpc-listen", "127.0.0.1:0"]);
+        self.start_with(under, &[])
+    }
+
+    /// Starts a gateway before a process of the service, and waits until it listens.
+    pub(crate) fn gateway(&self, upstream: SocketAddr) -> Server {
+        let upstream = format!("http://{upstream}");
+        let mut command = self.command(&[], &["gateway", "--http-listen", "127.0.0.1:0", "--upstream", &upstream]);
+        let gateway = Server::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+        gateway.unwrap_or_else(|log| panic!("it did not start:\n{log}"))
+    }
+
+    /// Starts a process of the service with more arguments.
+    pub(crate) fn start_with(&self, under: &[&str], more: &[&str]) -> Result<Server, String> {
+        let mut command = self.command(under, &[&["serve", "--grpc-listen", "127.0.0.1:0"], more].concat());
         Server::start(command.stdout(Stdio::null()).stderr(Stdio::piped()))
     }
 

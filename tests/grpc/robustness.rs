@@ -2,6 +2,7 @@
 //! the middle, and rows that somebody altered.
 
 mod cancellation;
+mod cancellation_all;
 pub(crate) mod database;
 mod known;
 mod outage;
@@ -37,6 +38,7 @@ macro_rules! on_both_engines {
 
 on_both_engines! {
     cancellation::calls_that_are_given_up_are_done_whole_or_not_at_all,
+    cancellation_all::every_mutation_that_is_given_up_is_done_once_when_it_is_asked_for_again,
     known::a_revoked_token_is_refused_at_once,
     known::another_process_notices_a_revocation_within_a_second,
     known::what_others_change_is_noticed_within_a_second,

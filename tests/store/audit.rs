@@ -1,11 +1,13 @@
 //! The record, read back: in order, by filter, and by an index.
 
+use std::time::{Duration, Instant};
+
 use rekey::{
-    audit::{Filter, Outcome},
+    audit::{Filter, Outcome, Record, Wait},
     domain::{Timestamp, Uid},
 };
 
-use crate::fixture::Database;
+use crate::fixture::{Database, LATER, NOW, record};
 
 /// In the n-th millisecond the n-th record: of 25 tenants in turn, about 100 targets in turn.
 async fn fill(database: &Database, from: i64, to: i64, tenant: &str) {
@@ -137,5 +139,26 @@ pub(crate) async fn no_page_of_records_reads_the_whole_table(database: Database)
         let expected = if database.is_sqlite() { index } else { "audit_t" };
         let everybody = ["Seq Scan", "SCAN ", "TEMP B-TREE", "audit_pkey"].iter().any(|scan| plan.contains(scan));
         assert!(plan.contains(expected) && !everybody, "{sql}: {plan}");
+    }
+}
+
+/// Whoever has read past the time when a record was made finds it all the same.
+pub(crate) async fn what_is_written_late_is_of_a_late_time(database: Database) {
+    let tenant = database.tenant("acme").await;
+    for (waited, later) in
+        [(Duration::from_millis(500), Duration::ZERO), (Duration::from_secs(30), Duration::from_secs(30))]
+    {
+        let uid = Uid::from_stored(format!("{}abcdefabcdef", Uid::boundary(NOW)));
+        #[expect(clippy::disallowed_methods, reason = "since when it waits")]
+        let wait = Wait::since(Instant::now().checked_sub(waited).unwrap());
+        let note = Record { uid: uid.clone(), wait, ..record(&tenant.uid) };
+        database.store.append_records(vec![note]).await.unwrap();
+        let position = Uid::boundary(NOW.plus(later));
+        let page =
+            database.store.records(&tenant.uid, &position, LATER.plus(later), &Filter::default(), 10).await.unwrap();
+        let found = page.records.iter().find(|kept| kept.uid.as_str().ends_with("abcdefabcdef")).unwrap();
+        assert!(found.time >= NOW.plus(later) && found.time <= NOW.plus(later * 2), "{:?}", found.time);
+        assert_eq!(found.uid == uid, later.is_zero());
+        database.raw.run("DELETE FROM audit WHERE uid LIKE '%abcdefabcdef'").await;
     }
 }

@@ -177,7 +177,7 @@ async fn postgres_is_given_its_time_outs() {
         )
         .await;
     database.store.append_records(vec![record(&new_uid())]).await.unwrap();
-    assert_eq!(database.raw.text("SELECT settings FROM seen").await.as_deref(), Some("5s 2s 10s"));
+    assert_eq!(database.raw.text("SELECT settings FROM seen").await.as_deref(), Some("5s 2s 5s"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rekey::{
-    audit::{Outcome, Record, Target},
+    audit::{Outcome, Record, Target, Wait},
     domain::{
         Attributes, Dialect, Error, Filter, Labels, Material, Order, Policy, Reason, ResourceId, Secret, Slot, Stage,
         Subject, SubjectKind, SubjectState, Tenant, TenantLimits, Timestamp, Uid, WrappedKey,
@@ -266,6 +266,7 @@ pub(crate) fn record(tenant_uid: &Uid) -> Record {
         reason: None,
         request_id: "r1".to_owned(),
         detail: String::new(),
+        wait: Wait::begin(),
     }
 }
 

@@ -127,3 +127,21 @@ pub(crate) async fn the_census_of_all_tenants_reads_its_index_alone(database: Da
         assert!(plan.contains("USING COVERING INDEX secret_census_idx"), "{plan}");
     }
 }
+
+/// A subject that was deleted has no tallies any more; one who was known to it may still leave one, while another asks.
+pub(crate) async fn the_last_words_of_who_was_known_hold_nobody_up(database: Database) {
+    let other = Store::connect(&database.options).await.unwrap();
+    for _ in 0..60 {
+        let key = key(new_uid().as_str(), 0);
+        let settled = settle(&database.store, &key, false, Outcome::Right { seen: 0 });
+        let (settled, reserved) = tokio::join!(settled, reserve(&other, &key));
+        assert_eq!(settled, AttemptAnswer::Settled);
+        let AttemptAnswer::Reserved { seen: 0, stranger } = reserved else { panic!("{reserved:?}") };
+        let taken = format!(
+            "SELECT count(*) FROM failure WHERE source_class = '*' AND reserved = 1 AND subject_key = '{}'",
+            key.subject
+        );
+        let taken = database.raw.number(&taken).await;
+        assert_eq!(taken, i64::from(stranger), "nothing is taken of the strangers' for who is known");
+    }
+}

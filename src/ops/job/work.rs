@@ -16,7 +16,7 @@ use super::{
     act::{Act, fate},
 };
 use crate::{
-    audit::{Outcome, Record, Target},
+    audit::{Outcome, Record, Target, Wait},
     domain::{Error, Job, JobState, Reason, Result, Secret, Subject, SubjectKind, Tenant, Uid, job::Fate},
     store::{JobEnd, JobStep, Matches, RunningJob, SubjectChange, Window},
 };
@@ -239,6 +239,7 @@ impl Ops {
             reason: Some(error.reason()),
             request_id: job.request_id.clone(),
             detail: "ends early".to_owned(),
+            wait: Wait::begin(),
         };
         let end = JobEnd {
             uid: job.uid.clone(),

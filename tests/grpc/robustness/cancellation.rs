@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeSet,
+    env,
     future::poll_fn,
     pin::{Pin, pin},
+    sync::LazyLock,
     task::Poll,
     time::Duration,
 };
@@ -21,7 +23,9 @@ use super::{
 };
 use crate::common::rekey::{Clients, Rekey};
 
-const CALLS: usize = 400;
+/// Calls; more where `REKEY_CHAOS_ROUNDS` says so.
+static CALLS: LazyLock<usize> =
+    LazyLock::new(|| env::var("REKEY_CHAOS_ROUNDS").map_or(400, |rounds| rounds.parse().unwrap()));
 const WORKERS: usize = 8;
 
 /// What becomes of a call.
@@ -113,7 +117,7 @@ pub(super) async fn calls_that_are_given_up_are_done_whole_or_not_at_all(rekey: 
         let clients = clients.clone();
         workers.spawn(async move {
             let mut acknowledged = Vec::new();
-            for number in (worker..CALLS).step_by(WORKERS) {
+            for number in (worker..*CALLS).step_by(WORKERS) {
                 // Rotated, or each worker would do one kind of act.
                 let number = number / WORKERS * WORKERS + (number + number / WORKERS) % WORKERS;
                 let end = End::of(number);
@@ -158,10 +162,10 @@ async fn check(raw: &Raw, acknowledged: &BTreeSet<String>) {
     };
     let done = set("SELECT request_id FROM audit WHERE request_id LIKE 'cut-%' AND outcome = 'succeeded'").await;
     assert!(acknowledged.is_subset(&done), "acknowledged and not there: {:?}", acknowledged - &done);
-    let given_up = CALLS - acknowledged.len();
-    assert!(given_up > CALLS / 10, "only {given_up} calls were given up");
+    let given_up = *CALLS - acknowledged.len();
+    assert!(given_up > *CALLS / 10, "only {given_up} calls were given up");
     assert!(done.len() > acknowledged.len(), "none was done behind its client's back");
-    assert!(done.len() < CALLS, "every call was done");
+    assert!(done.len() < *CALLS, "every call was done");
 
     // Whatever was made is there with its record.
     let mut made = set("SELECT external_id FROM subject WHERE external_id LIKE 'cut-%'").await;
