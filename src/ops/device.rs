@@ -6,7 +6,7 @@ use super::{
     not_found,
     repeat::named,
     rotation::{Placement, check, shown},
-    secret::{Source, which},
+    secret::{Accepted, Source, which},
 };
 use crate::{
     audit::{Outcome as Ending, Target},
@@ -253,7 +253,7 @@ impl Ops {
         let found = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;
         let kept = match &found {
             Some((subject, secrets)) => self.open_accepted(subject, secrets).await?,
-            None => Default::default(),
+            None => Accepted::default(),
         };
         let asked = found.as_ref().map(|(subject, _)| subject);
         let attempt = self.reserve(place, name.of(asked), &mut None).await?;
