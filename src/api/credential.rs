@@ -133,8 +133,8 @@ pub(super) async fn promote_credential(
         let named = fields.credential(&request.tenant_id, &request.caller_id, slot, request.etag);
         let act = fields.whole_seconds("overlap", request.overlap).map(|overlap| Act::Promote { overlap });
         let (Some(named), Some(act)) = (named, act) else { return Err(fields.error()) };
-        let kept = ops.act_on_credential(call, named, act, request.allow_own).await?;
-        Ok(proto::PromoteCredentialResponse { versions: versions(&kept) })
+        let (credential_id, kept) = ops.act_on_credential(call, named, act, request.allow_own).await?;
+        Ok(proto::PromoteCredentialResponse { credential_id, versions: versions(&kept) })
     })
     .await
 }
@@ -153,8 +153,8 @@ pub(super) async fn roll_back_credential(
         }));
         let named = fields.credential(&request.tenant_id, &request.caller_id, slot, request.etag);
         let Some(named) = named else { return Err(fields.error()) };
-        let kept = ops.act_on_credential(call, named, Act::RollBack, request.allow_own).await?;
-        Ok(proto::RollBackCredentialResponse { versions: versions(&kept) })
+        let (credential_id, kept) = ops.act_on_credential(call, named, Act::RollBack, request.allow_own).await?;
+        Ok(proto::RollBackCredentialResponse { credential_id, versions: versions(&kept) })
     })
     .await
 }
@@ -173,8 +173,8 @@ pub(super) async fn swap_credential(
         }));
         let named = fields.credential(&request.tenant_id, &request.caller_id, slot, request.etag);
         let Some(named) = named else { return Err(fields.error()) };
-        let kept = ops.act_on_credential(call, named, Act::Swap, false).await?;
-        Ok(proto::SwapCredentialResponse { versions: versions(&kept) })
+        let (credential_id, kept) = ops.act_on_credential(call, named, Act::Swap, false).await?;
+        Ok(proto::SwapCredentialResponse { credential_id, versions: versions(&kept) })
     })
     .await
 }
@@ -195,8 +195,8 @@ pub(super) async fn revoke_credential_version(
         let allow_last = request.allow_last;
         let act = fields.version(request.version).map(|version| Act::Revoke { version, allow_last });
         let (Some(named), Some(act)) = (named, act) else { return Err(fields.error()) };
-        let kept = ops.act_on_credential(call, named, act, request.allow_own).await?;
-        Ok(proto::RevokeCredentialVersionResponse { versions: versions(&kept) })
+        let (credential_id, kept) = ops.act_on_credential(call, named, act, request.allow_own).await?;
+        Ok(proto::RevokeCredentialVersionResponse { credential_id, versions: versions(&kept) })
     })
     .await
 }

@@ -145,7 +145,7 @@ impl Ops {
         .await
     }
 
-    /// Promotes, rolls back, swaps or revokes versions of a credential, and returns those that are not void.
+    /// Promotes, rolls back, swaps or revokes versions of a credential; its id, and those that are not void.
     ///
     /// # Errors
     /// Fields invalid (an overlap that is too long); tenant, caller or credential not found; permission missing or rank too
@@ -157,7 +157,7 @@ impl Ops {
         named: CredentialName,
         act: Act,
         allow_own: bool,
-    ) -> Result<Vec<Secret>> {
+    ) -> Result<(String, Vec<Secret>)> {
         self.audited(call, named.target(), async {
             if let Act::Promote { overlap } = act {
                 rotation::check(too_long(overlap).into_iter().collect())?;
@@ -175,12 +175,9 @@ impl Ops {
                 may(subject)?;
                 let none = |_| Err(Error::internal("an act on what there is that makes a version"));
                 let changes = changes(&slot, versions, act, now, none)?;
-                let ends = |change: &SecretChange| match change {
-                    SecretChange::Move(_, moved) => moved.to == Stage::Revoked && Some(moved.version) == own,
-                    SecretChange::Replace(_)
-                    | SecretChange::Succeed { .. }
-                    | SecretChange::Revoke(_)
-                    | SecretChange::Add(_) => false,
+                let ends = |change: &SecretChange| {
+                    matches!(change, SecretChange::Move(_, moved)
+                        if moved.to == Stage::Revoked && Some(moved.version) == own)
                 };
                 if changes.iter().any(ends) {
                     let message = "the call is made with the version that would be void by it; say allow_own";
@@ -190,7 +187,9 @@ impl Ops {
             };
             let told = rotation::detail(act);
             let told = if told.is_empty() { slot.to_stored() } else { format!("{}, {told}", slot.to_stored()) };
-            self.change_credential(call, subject, &named, &slot, &told, plan).await.map(|(_, versions)| versions)
+            let (_, versions) = self.change_credential(call, subject, &named, &slot, &told, plan).await?;
+            let (Slot::ApiToken(id) | Slot::SigningKey(id)) = slot else { return Err(not_found()) };
+            Ok((id, versions))
         })
         .await
     }

@@ -80,8 +80,14 @@ impl Ops {
     async fn caller_again(&self, asker: &Asker, home: &Tenant) -> Result<Caller> {
         let gone = || Error::new(Reason::CredentialInvalid, "whoever asked for this is not in use any more");
         let kind = PROOFS.iter().find(|(_, name)| *name == asker.proof).map(|(kind, _)| *kind).ok_or_else(gone)?;
-        let proof =
-            Proof { kind, name: asker.proof_name.clone(), expire_time: None, read_only: false, is_stale: false };
+        let proof = Proof {
+            kind,
+            name: asker.proof_name.clone(),
+            version: None,
+            expire_time: None,
+            read_only: false,
+            is_stale: false,
+        };
         let reference = ResourceId::parse(&asker.id).map(SubjectRef::Id);
         if let Some(uid) = &asker.caller_uid {
             let reference = reference.ok_or_else(gone)?;

@@ -103,6 +103,7 @@ fn administrator(system: &Uid) -> Arc<Caller> {
         own_permissions: Vec::new(),
         proof: Proof {
             kind: ProofKind::ApiToken,
+            version: None,
             name: "test".to_owned(),
             expire_time: None,
             read_only: false,
