@@ -17,11 +17,11 @@ use tonic_health::server::HealthReporter;
 use crate::{
     api,
     blocklist::Blocklist,
-    crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
+    crypto::{Hasher, HasherOptions, Keyring, SystemEntropy, keyring::FileStamp},
     domain::{Clock, Entropy, Error, Reason, Timestamp},
     listen::{Incoming, Limits},
-    metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
-    ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions},
+    metrics::{Calls, Census, Endpoint, Guessing, KeyringReloads, Kind, Text, Uses},
+    ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions, keys::KeyringWatch},
     store::{Store, StoreOptions},
 };
 
@@ -118,7 +118,7 @@ pub enum StartError {
 /// # Errors
 /// Where keyring or database are missing or unreadable, or the database already holds an installation.
 pub async fn initialise(options: &ServiceOptions, environment: &Environment) -> Result<SecretString, StartError> {
-    let (store, ops, _) = build(options, environment, true).await?;
+    let Built { store, ops, .. } = build(options, environment, true).await?;
     let token = ops.initialise().await;
     ops.close().await;
     store.close().await;
@@ -138,6 +138,7 @@ pub struct Service {
     drain: Duration,
     store: Store,
     ops: Ops,
+    keyring: KeyringWatch,
     reporter: HealthReporter,
     metrics: Option<Endpoint>,
     stopping: CancellationToken,
@@ -153,7 +154,7 @@ impl Service {
     /// # Errors
     /// Where a part is missing, unreadable, of the wrong mode or taken.
     pub async fn start(options: ServiceOptions, environment: Environment, migrate: bool) -> Result<Self, StartError> {
-        let (store, ops, hasher) = build(&options, &environment, migrate).await?;
+        let Built { store, ops, hasher, stamp } = build(&options, &environment, migrate).await?;
         let calls = Calls::default();
         let mut server = api::server(&ops, &calls);
         if let Some((certificate, key)) = &options.tls {
@@ -173,19 +174,23 @@ impl Service {
         let listen = |cause| StartError::Listen { address: options.listen, cause };
         let incoming = Incoming::bind(options.listen, LIMITS).await.map_err(listen)?;
 
+        let address = incoming.address();
+        let reloads = KeyringReloads::default();
+        let keyring = KeyringWatch::new(&ops, &options.keyring_file, stamp, name(address), reloads.clone());
+        keyring.announce().await;
+
         let census = Census::default();
         let metrics = match options.metrics {
             Some(listen) => {
                 let (census, guessing, uses) = (census.clone(), ops.guessing().clone(), ops.uses().clone());
                 let clock = Arc::clone(&environment.clock);
-                let page = move || page(&calls, &hasher, &guessing, &census, (&uses, clock.now()));
+                let page = move || page(&calls, &hasher, &guessing, (&reloads, &census), (&uses, clock.now()));
                 let endpoint = Endpoint::start(listen, page).await;
                 Some(endpoint.map_err(|cause| StartError::Listen { address: listen, cause })?)
             }
             None => None,
         };
 
-        let address = incoming.address();
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
         let routes = routes.add_service(health);
@@ -194,10 +199,11 @@ impl Service {
         let health = api::health::watch(ops.clone(), reporter.clone());
         let expiry = ops.clone().watch_expiry(options.expiry);
         let census = metrics.is_some().then(|| ops.clone().watch_census(census));
+        let keys = keyring.clone().run();
         let watch = tokio::spawn(async move {
             match census {
-                Some(census) => drop(tokio::join!(health, expiry, census)),
-                None => drop(tokio::join!(health, expiry)),
+                Some(census) => drop(tokio::join!(health, expiry, keys, census)),
+                None => drop(tokio::join!(health, expiry, keys)),
             }
         });
         let jobs = tokio::spawn(ops.clone().work_on_jobs());
@@ -205,7 +211,19 @@ impl Service {
             tracing::info!(address = %metrics.address(), "metrics");
         }
         tracing::info!(%address, "ready");
-        Ok(Self { address, drain: options.drain, store, ops, reporter, metrics, stopping, server, watch, jobs })
+        Ok(Self {
+            address,
+            drain: options.drain,
+            store,
+            ops,
+            keyring,
+            reporter,
+            metrics,
+            stopping,
+            server,
+            watch,
+            jobs,
+        })
     }
 
     /// Where it listens.
@@ -218,6 +236,12 @@ impl Service {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Endpoint::address)
+    }
+
+    /// The watch over its keyring's file, to have it read at once.
+    #[must_use]
+    pub fn keyring(&self) -> &KeyringWatch {
+        &self.keyring
     }
 
     /// Not ready, no new connections, running calls finish within the drain time, the store closes.
@@ -237,17 +261,30 @@ impl Service {
         if tokio::time::timeout(self.drain, &mut self.jobs).await.is_err() {
             self.jobs.abort();
         }
+        self.keyring.leave().await;
         self.ops.close().await;
         self.store.close().await;
     }
 }
 
+/// What people know a process by: its machine, where it listens, and which of the machine's processes it is.
+fn name(address: SocketAddr) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {address} (process {})", host.split_whitespace().next().unwrap_or("-"), std::process::id())
+}
+
+/// The parts that a service is made of.
+struct Built {
+    store: Store,
+    ops: Ops,
+    hasher: Hasher,
+    /// The keyring's file as it was when it was read.
+    stamp: Option<FileStamp>,
+}
+
 /// The parts, in the order in which they can fail: keys, files, hashing, database.
-async fn build(
-    options: &ServiceOptions,
-    environment: &Environment,
-    migrate: bool,
-) -> Result<(Store, Ops, Hasher), StartError> {
+async fn build(options: &ServiceOptions, environment: &Environment, migrate: bool) -> Result<Built, StartError> {
+    let stamp = FileStamp::of(&options.keyring_file);
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
     let refused = |sentence| StartError::Config(format!("blocklist.file: {sentence}"));
     let blocklist = options.blocklist.as_deref().map(Blocklist::open).transpose().map_err(refused)?;
@@ -264,18 +301,11 @@ async fn build(
         return Err(StartError::Store(fix.to_owned()));
     }
     let needed = store.wrapping_keys_in_use().await.map_err(|error| store_error(&error))?;
-    let has = keyring.wrapping_key_ids();
-    let missing: Vec<&str> = needed.iter().map(String::as_str).filter(|id| !has.contains(id)).collect();
-    if !missing.is_empty() {
-        return Err(StartError::Keyring(format!(
-            "the keyring {} lacks keys that the database needs: {}. Use the keyring the database was made with",
-            options.keyring_file.display(),
-            missing.join(", "),
-        )));
-    }
-    let ops = Ops::new(store.clone(), Arc::new(keyring), hasher.clone(), clock, entropy, &options.limits);
+    let fits = keyring.has_wrapping_keys(&options.keyring_file, &needed);
+    fits.map_err(|error| StartError::Keyring(error.to_string()))?;
+    let ops = Ops::new(store.clone(), keyring, hasher.clone(), clock, entropy, &options.limits);
     let ops = ops.with_blocklist(blocklist).with_jobs(options.jobs);
-    Ok((store, ops, hasher))
+    Ok(Built { store, ops, hasher, stamp })
 }
 
 /// Everything that is measured.
@@ -283,7 +313,7 @@ fn page(
     calls: &Calls,
     hasher: &Hasher,
     guessing: &Guessing,
-    census: &Census,
+    (reloads, census): (&KeyringReloads, &Census),
     (uses, now): (&Uses, Timestamp),
 ) -> String {
     let load = hasher.load();
@@ -301,6 +331,7 @@ fn page(
     text.histogram("rekey_hashing_service_seconds", &[], &load.service);
     calls.write(&mut text);
     guessing.write(&mut text);
+    reloads.write(&mut text);
     census.write(&mut text);
     uses.write(&mut text, now.micros());
     text.finish()

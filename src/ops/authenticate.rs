@@ -80,19 +80,24 @@ impl Ops {
     }
 
     async fn by_token(&self, token: &str) -> Result<Caller> {
+        let (keyring, now) = (self.keyring(), self.now());
         let ids = match token_id(token) {
             Some(id) => vec![id.to_owned()],
-            None => self.keyring.given_token_ids(token.as_bytes()),
+            None => keyring.given_token_ids(token.as_bytes(), now),
         };
         for id in ids {
             let found = self.known_credential(&Slot::ApiToken(id)).await?;
             let Some(found) = found.filter(|found| found.secret.stage != Stage::Revoked) else { continue };
-            if !self.keyring.digest_matches(&found.secret.key_id, token.as_bytes(), &found.secret.payload) {
+            if !keyring.digest_matches(&found.secret.key_id, token.as_bytes(), &found.secret.payload, now) {
                 continue;
             }
-            return self.caller_of(Arc::unwrap_or_clone(found), ProofKind::ApiToken, || {
+            let found = Arc::unwrap_or_clone(found);
+            let secret = found.secret.clone();
+            let caller = self.caller_of(found, ProofKind::ApiToken, || {
                 Error::new(Reason::CredentialExpired, "the token has expired")
-            });
+            })?;
+            self.moves.offer(&keyring, token, &secret, now);
+            return Ok(caller);
         }
         Err(invalid())
     }

@@ -64,7 +64,7 @@ impl Ops {
                 update_time: now,
             };
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
-            let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
+            let key = self.keyring().wrap(&key, &tenant.uid, &*self.entropy)?;
             let record = record(&tenant, Target::Tenant(tenant.id.to_string()));
             self.store.insert_tenant(tenant.clone(), key, record).await?;
             tenant

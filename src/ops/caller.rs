@@ -135,7 +135,7 @@ impl Ops {
                     (id, token, true)
                 }
                 Some(token) => {
-                    let id = self.id_of_given_token(&token)?;
+                    let id = self.id_of_given_token(&token).await?;
                     (id, token, false)
                 }
             };
@@ -213,15 +213,12 @@ impl Ops {
             let subject = self.store.subject(&tenant.uid, KIND, &SubjectRef::Id(caller)).await?;
             let subject = subject.ok_or_else(|| not_found(KIND))?;
             outranks(call, &subject)?;
-            let found = match slot.lookup_key() {
-                Some(lookup_key) => self.store.credential(&lookup_key).await?,
-                None => None,
-            };
-            let found = found.filter(|found| found.subject.uid == subject.uid);
+            // By its slot: what finds a given token follows from the digest key, and moves with it.
+            let found = self.store.last_in_slot(&subject.uid, &slot).await?;
             let found = found
                 .ok_or_else(|| Error::new(Reason::CredentialNotFound, "the caller has no such token or signing key"))?;
             super::check_etag(&subject, etag.as_deref())?;
-            if found.secret.stage == Stage::Revoked {
+            if found.stage == Stage::Revoked {
                 return Ok(());
             }
             let detail = format!("{} revoked", slot.to_stored());
@@ -269,14 +266,22 @@ impl Ops {
     }
 
     /// The id under which a token that others made is found again.
-    fn id_of_given_token(&self, token: &SecretString) -> Result<String> {
+    async fn id_of_given_token(&self, token: &SecretString) -> Result<String> {
         #[expect(clippy::disallowed_methods, reason = "digested, and forgotten")]
         let token = token.expose_secret();
         if token_id(token).is_some() {
             let rule = "is in the form of generated tokens: leave it empty to have one generated";
             return Err(Error::fields(vec![Violation::new("token", rule)]));
         }
-        let ids = self.keyring.given_token_ids(token.as_bytes());
-        ids.into_iter().next().ok_or_else(|| Error::internal("the keyring has no digest key"))
+        let ids = self.keyring().given_token_ids(token.as_bytes(), self.now());
+        let mut ids = ids.into_iter();
+        let id = ids.next().ok_or_else(|| Error::internal("the keyring has no digest key"))?;
+        // One that was given before the digest key was followed has another id, until it is used.
+        for older in ids {
+            if self.store.credential(&Slot::ApiToken(older).to_stored()).await?.is_some() {
+                return Err(Error::new(Reason::AlreadyExists, "token is taken").with("field", "token"));
+            }
+        }
+        Ok(id)
     }
 }

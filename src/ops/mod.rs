@@ -20,6 +20,7 @@ pub mod import;
 pub mod integration;
 pub mod job;
 mod journal;
+pub mod keys;
 mod known;
 pub mod lifecycle;
 mod limit;
@@ -50,6 +51,7 @@ use self::{
     fetch::Fetch,
     job::Jobs,
     journal::Journal,
+    keys::Moves,
     known::Known,
     limit::Limits,
     repeat::{Effect, Replies},
@@ -59,7 +61,7 @@ use crate::{
     access::Grant,
     audit::{Outcome, Record, Target},
     blocklist::Blocklist,
-    crypto::{Hasher, Keyring, Turn},
+    crypto::{Hasher, Keyring, KeyringInUse, Turn},
     domain::{
         Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
@@ -82,7 +84,7 @@ const ATTEMPTS: u32 = 8;
 #[derive(Clone)]
 pub struct Ops {
     store: Store,
-    keyring: Arc<Keyring>,
+    keyring: KeyringInUse,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -94,6 +96,7 @@ pub struct Ops {
     lockouts: Lockouts,
     limits: Arc<Limits>,
     replies: Replies,
+    moves: Moves,
     blocklist: Option<Arc<Blocklist>>,
     estimates: Arc<Semaphore>,
     guessing: Guessing,
@@ -159,13 +162,14 @@ impl Ops {
     #[must_use]
     pub fn new(
         store: Store,
-        keyring: Arc<Keyring>,
+        keyring: Keyring,
         hasher: Hasher,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         limits: &LimitOptions,
     ) -> Self {
-        let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
+        let keyring = KeyringInUse::new(keyring);
+        let data_keys = Arc::new(DataKeys::new(store.clone(), keyring.clone()));
         let known = Arc::new(Known::new(&store, &clock));
         let fetch = Fetch::start(store.clone());
         let journal = Journal::start(store.clone());
@@ -173,6 +177,7 @@ impl Ops {
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock));
         let limits = Arc::new(Limits::new(limits, &clock));
         let replies = Replies::start(store.clone(), Arc::clone(&clock));
+        let moves = Moves::start(store.clone());
         let estimates = Arc::new(Semaphore::new(hasher.threads()));
         let usage = Usage::start(store.clone());
         let jobs = Arc::new(Jobs::new(Uid::make(clock.now(), &*entropy)));
@@ -190,6 +195,7 @@ impl Ops {
             lockouts,
             limits,
             replies,
+            moves,
             blocklist: None,
             estimates,
             guessing: Guessing::default(),
@@ -223,6 +229,11 @@ impl Ops {
     /// Store unavailable.
     pub async fn check(&self) -> Result<()> {
         self.store.check().await
+    }
+
+    /// The keyring in use now.
+    fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.get()
     }
 
     fn now(&self) -> Timestamp {

@@ -9,7 +9,7 @@ use super::{
     secret::read as read_secret,
     subject::read as read_subject,
 };
-use crate::domain::{Result, Secret, Stage, Uid};
+use crate::domain::{Result, Secret, Slot, Stage, Uid};
 
 /// The most credentials of a caller that are shown.
 const MOST: u64 = 1_000;
@@ -29,6 +29,20 @@ impl Store {
             query = query.filter(secret::Column::Stage.ne(Stage::Revoked.as_str()));
         }
         query.all(&self.reader).await?.into_iter().map(read_secret).collect()
+    }
+
+    /// The last version of a subject's secret in a slot, revoked or not.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn last_in_slot(&self, subject_uid: &Uid, slot: &Slot) -> Result<Option<Secret>> {
+        let row = secret::Entity::find()
+            .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .filter(secret::Column::Slot.eq(slot.to_stored()))
+            .order_by_desc(secret::Column::Version)
+            .one(&self.reader)
+            .await?;
+        row.map(read_secret).transpose()
     }
 
     /// A caller's credential by its slot's lookup key, revoked or not.

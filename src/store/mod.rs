@@ -19,15 +19,19 @@ mod expiry;
 mod failure;
 mod import;
 mod job;
+mod key_census;
+mod key_rotation;
 mod lifecycle;
 mod listing;
 mod matches;
 mod migration;
+mod replica;
 mod reply;
 mod secret;
 mod subject;
 mod tenant;
 mod token;
+mod token_move;
 mod transaction;
 mod usage;
 
@@ -52,9 +56,12 @@ use doubt::Doubt;
 pub use expiry::Ending;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
 pub use job::{JobEnd, JobStep, RunningJob};
+pub use key_census::KeyCensus;
+pub use key_rotation::{KeyRotation, Renewed, ReplyKey, Resealed, Rewrapped, Sealed, SecretPlace};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
 pub use matches::{Matches, Window};
+pub use token_move::TokenMove;
 
 /// Where the database is and how it is used.
 #[derive(Clone)]

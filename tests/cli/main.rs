@@ -5,6 +5,7 @@
 mod admin;
 mod blocklist;
 mod canary;
+mod keys;
 mod process;
 
 use std::{

@@ -82,7 +82,7 @@ impl Site {
         let hasher = Hasher::start(options(self.directory.path()).hasher, Arc::new(SystemEntropy)).unwrap();
         let ops = Ops::new(
             Store::connect(&self.store).await.unwrap(),
-            Arc::new(Keyring::load(&keyring(self.directory.path())).unwrap()),
+            Keyring::load(&keyring(self.directory.path())).unwrap(),
             hasher.clone(),
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             Arc::new(SystemEntropy),
