@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::{
-    crypto::Keyring,
+    crypto::{Keyring, KeyringInUse},
     domain::{Epoch, Installation, Result, Uid},
     planted::{Bug, is_planted},
     store::Store,
@@ -119,7 +119,7 @@ pub fn write(path: &Path, keyring: &Keyring, seen: &Installation) -> io::Result<
 #[derive(Clone, Debug)]
 pub struct Keeper {
     path: PathBuf,
-    keyring: Arc<Keyring>,
+    keyring: KeyringInUse,
     store: Store,
     state: Arc<Mutex<State>>,
 }
@@ -137,7 +137,7 @@ struct State {
 impl Keeper {
     /// For this installation, which was found to be no older than the anchor.
     #[must_use]
-    pub fn new(path: PathBuf, keyring: Arc<Keyring>, store: Store, seen: Installation) -> Self {
+    pub fn new(path: PathBuf, keyring: KeyringInUse, store: Store, seen: Installation) -> Self {
         let state = State { seen, acts: store.acts(), unwritten: false };
         Self { path, keyring, store, state: Arc::new(Mutex::new(state)) }
     }
@@ -152,7 +152,7 @@ impl Keeper {
         let acts = self.store.acts();
         if is_planted(Bug::AnchorAhead) {
             let epoch = Epoch::from_stored(state.seen.epoch.number() + 2);
-            let _ = write(&self.path, &self.keyring, &Installation { epoch, ..state.seen.clone() });
+            let _ = write(&self.path, &self.keyring.get(), &Installation { epoch, ..state.seen.clone() });
             return self.store.raise_epoch(&state.seen).await.map(drop);
         }
         match self.store.raise_epoch(&state.seen).await? {
@@ -204,7 +204,7 @@ impl Keeper {
     }
 
     fn write_down(&self, state: &mut State) {
-        match write(&self.path, &self.keyring, &state.seen) {
+        match write(&self.path, &self.keyring.get(), &state.seen) {
             Ok(()) => state.unwritten = false,
             Err(cause) => {
                 if !state.unwritten {

@@ -18,11 +18,11 @@ use crate::{
     anchor::{self, Keeper},
     api,
     blocklist::Blocklist,
-    crypto::{Hasher, HasherOptions, Keyring, SystemEntropy},
+    crypto::{Hasher, HasherOptions, Keyring, KeyringInUse, SystemEntropy, keyring::FileStamp},
     domain::{Clock, Entropy, Error, Reason, Timestamp, Uid},
     listen::{Incoming, Limits},
-    metrics::{Calls, Census, Endpoint, Guessing, Kind, Text, Uses},
-    ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions},
+    metrics::{Calls, Census, Endpoint, Guessing, KeyringReloads, Kind, Text, Uses},
+    ops::{ExpiryOptions, LimitOptions, Ops, job::JobOptions, keys::KeyringWatch},
     planted::{Bug, is_planted},
     store::{Store, StoreOptions},
 };
@@ -143,7 +143,7 @@ pub enum StartError {
 /// # Errors
 /// Where keyring or database are missing or unreadable, or the database already holds an installation.
 pub async fn initialise(options: &ServiceOptions, environment: &Environment) -> Result<SecretString, StartError> {
-    let (store, ops, ..) = build(options, environment, true).await?;
+    let Built { store, ops, .. } = build(options, environment, true).await?;
     let token = ops.initialise().await;
     ops.close().await;
     store.close().await;
@@ -164,6 +164,7 @@ pub struct Service {
     store: Store,
     ops: Ops,
     keeper: Keeper,
+    keyring: KeyringWatch,
     reporter: HealthReporter,
     metrics: Option<Endpoint>,
     stopping: CancellationToken,
@@ -179,7 +180,7 @@ impl Service {
     /// # Errors
     /// Where a part is missing, unreadable, of the wrong mode or taken.
     pub async fn start(options: ServiceOptions, environment: Environment, migrate: bool) -> Result<Self, StartError> {
-        let (store, ops, hasher, keeper) = build(&options, &environment, migrate).await?;
+        let Built { store, ops, hasher, stamp, keeper } = build(&options, &environment, migrate).await?;
         let calls = Calls::default();
         let mut server = api::server(&ops, &calls);
         if let Some((certificate, key)) = &options.tls {
@@ -199,12 +200,17 @@ impl Service {
         let listen = |cause| StartError::Listen { address: options.listen, cause };
         let incoming = Incoming::bind(options.listen, LIMITS).await.map_err(listen)?;
 
+        let address = incoming.address();
+        let reloads = KeyringReloads::default();
+        let keyring = KeyringWatch::new(&ops, &options.keyring_file, stamp, name(address), reloads.clone());
+        keyring.announce().await;
+
         let census = Census::default();
         let metrics = match options.metrics {
             Some(listen) => {
                 let (census, guessing, uses) = (census.clone(), ops.guessing().clone(), ops.uses().clone());
                 let clock = Arc::clone(&environment.clock);
-                let page = move || page(&calls, &hasher, &guessing, &census, (&uses, clock.now()));
+                let page = move || page(&calls, &hasher, &guessing, (&reloads, &census), (&uses, clock.now()));
                 let endpoint = Endpoint::start(listen, page).await;
                 Some(endpoint.map_err(|cause| StartError::Listen { address: listen, cause })?)
             }
@@ -215,7 +221,6 @@ impl Service {
         if let Err(error) = keeper.raise().await {
             tracing::warn!(reason = ?error.reason(), "the database's mark was not raised");
         }
-        let address = incoming.address();
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
         let routes = routes.add_service(health);
@@ -224,11 +229,11 @@ impl Service {
         let health = api::health::watch(ops.clone(), reporter.clone());
         let expiry = ops.clone().watch_expiry(options.expiry);
         let census = metrics.is_some().then(|| ops.clone().watch_census(census));
-        let marks = keeper.clone().watch();
+        let (keys, marks) = (keyring.clone().run(), keeper.clone().watch());
         let watch = tokio::spawn(async move {
             match census {
-                Some(census) => drop(tokio::join!(health, expiry, marks, census)),
-                None => drop(tokio::join!(health, expiry, marks)),
+                Some(census) => drop(tokio::join!(health, expiry, keys, marks, census)),
+                None => drop(tokio::join!(health, expiry, keys, marks)),
             }
         });
         let jobs = tokio::spawn(ops.clone().work_on_jobs());
@@ -236,7 +241,20 @@ impl Service {
             tracing::info!(address = %metrics.address(), "metrics");
         }
         tracing::info!(%address, "ready");
-        Ok(Self { address, drain: options.drain, store, ops, keeper, reporter, metrics, stopping, server, watch, jobs })
+        Ok(Self {
+            address,
+            drain: options.drain,
+            store,
+            ops,
+            keeper,
+            keyring,
+            reporter,
+            metrics,
+            stopping,
+            server,
+            watch,
+            jobs,
+        })
     }
 
     /// Where it listens.
@@ -249,6 +267,12 @@ impl Service {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Endpoint::address)
+    }
+
+    /// The watch over its keyring's file, to have it read at once.
+    #[must_use]
+    pub fn keyring(&self) -> &KeyringWatch {
+        &self.keyring
     }
 
     /// Not ready, no new connections, running calls finish within the drain time, the store closes.
@@ -268,18 +292,32 @@ impl Service {
         if tokio::time::timeout(self.drain, &mut self.jobs).await.is_err() {
             self.jobs.abort();
         }
+        self.keyring.leave().await;
         self.ops.close().await;
         self.keeper.close().await;
         self.store.close().await;
     }
 }
 
+/// What people know a process by: its machine, where it listens, and which of the machine's processes it is.
+fn name(address: SocketAddr) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {address} (process {})", host.split_whitespace().next().unwrap_or("-"), std::process::id())
+}
+
+/// The parts that a service is made of.
+struct Built {
+    store: Store,
+    ops: Ops,
+    hasher: Hasher,
+    /// The keyring's file as it was when it was read.
+    stamp: Option<FileStamp>,
+    keeper: Keeper,
+}
+
 /// The parts, in the order in which they can fail: keys, files, hashing, database.
-async fn build(
-    options: &ServiceOptions,
-    environment: &Environment,
-    migrate: bool,
-) -> Result<(Store, Ops, Hasher, Keeper), StartError> {
+async fn build(options: &ServiceOptions, environment: &Environment, migrate: bool) -> Result<Built, StartError> {
+    let stamp = FileStamp::of(&options.keyring_file);
     let keyring = Keyring::load(&options.keyring_file).map_err(|error| StartError::Keyring(error.to_string()))?;
     let refused = |sentence| StartError::Config(format!("blocklist.file: {sentence}"));
     let blocklist = options.blocklist.as_deref().map(Blocklist::open).transpose().map_err(refused)?;
@@ -296,24 +334,17 @@ async fn build(
         return Err(StartError::Store(fix.to_owned()));
     }
     let needed = store.wrapping_keys_in_use().await.map_err(|error| store_error(&error))?;
-    let has = keyring.wrapping_key_ids();
-    let missing: Vec<&str> = needed.iter().map(String::as_str).filter(|id| !has.contains(id)).collect();
-    if !missing.is_empty() {
-        return Err(StartError::Keyring(format!(
-            "the keyring {} lacks keys that the database needs: {}. Use the keyring the database was made with",
-            options.keyring_file.display(),
-            missing.join(", "),
-        )));
-    }
+    let fits = keyring.has_wrapping_keys(&options.keyring_file, &needed);
+    fits.map_err(|error| StartError::Keyring(error.to_string()))?;
     // Before anything is decided by the time. Where it fails, nothing can be written either, which health tells.
     if let Ok(Some(shared)) = store.check().await {
         shared.tell(&*clock);
     }
-    let keyring = Arc::new(keyring);
+    let keyring = KeyringInUse::new(keyring);
     let keeper = recognise(options, environment, &store, &keyring).await?;
     let ops = Ops::new(store.clone(), keyring, hasher.clone(), clock, entropy, &options.limits);
     let ops = ops.with_blocklist(blocklist).with_jobs(options.jobs);
-    Ok((store, ops, hasher, keeper))
+    Ok(Built { store, ops, hasher, stamp, keeper })
 }
 
 /// That the database is no older than this machine has seen it.
@@ -321,10 +352,10 @@ async fn recognise(
     options: &ServiceOptions,
     environment: &Environment,
     store: &Store,
-    keyring: &Arc<Keyring>,
+    keyring: &KeyringInUse,
 ) -> Result<Keeper, StartError> {
     let anchor = &options.anchor_file;
-    let seen = anchor::read(anchor, keyring).map_err(StartError::Rollback)?;
+    let seen = anchor::read(anchor, &keyring.get()).map_err(StartError::Rollback)?;
     let now = environment.clock.now();
     let uid = Uid::make(now, environment.entropy.as_ref());
     let found = store.find_or_make_installation(uid, now).await.map_err(|error| store_error(&error))?;
@@ -340,7 +371,7 @@ async fn recognise(
             tracing::info!(%path, %installation, epoch = %found.epoch, "no anchor: this database is taken for the right one");
         }
     }
-    Ok(Keeper::new(anchor.clone(), Arc::clone(keyring), store.clone(), found))
+    Ok(Keeper::new(anchor.clone(), keyring.clone(), store.clone(), found))
 }
 
 /// Everything that is measured.
@@ -348,7 +379,7 @@ fn page(
     calls: &Calls,
     hasher: &Hasher,
     guessing: &Guessing,
-    census: &Census,
+    (reloads, census): (&KeyringReloads, &Census),
     (uses, now): (&Uses, Timestamp),
 ) -> String {
     let load = hasher.load();
@@ -366,6 +397,7 @@ fn page(
     text.histogram("rekey_hashing_service_seconds", &[], &load.service);
     calls.write(&mut text);
     guessing.write(&mut text);
+    reloads.write(&mut text);
     census.write(&mut text);
     uses.write(&mut text, now.micros());
     text.finish()

@@ -7,6 +7,7 @@ mod calls;
 mod census;
 mod endpoint;
 mod guessing;
+mod keyring_reloads;
 mod text;
 mod usage;
 
@@ -17,6 +18,7 @@ pub use self::{
     census::Census,
     endpoint::Endpoint,
     guessing::{Guessing, Refusal},
+    keyring_reloads::KeyringReloads,
     text::{Kind, Text},
     usage::{UseOf, Uses},
 };

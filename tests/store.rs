@@ -17,6 +17,8 @@ mod failure;
 mod fixture;
 #[path = "store/guessing.rs"]
 mod guessing;
+#[path = "store/keys.rs"]
+mod keys;
 #[path = "store/listing.rs"]
 mod listing;
 #[path = "store/reply.rs"]
@@ -99,6 +101,11 @@ on_both_engines! {
     rotation::of_many_who_see_an_end_one_deals_with_it,
     rotation::what_moved_on_meanwhile_is_left_alone,
     rotation::ends_are_found_by_their_indexes,
+    keys::a_rotation_is_one_however_many_begin_it,
+    keys::a_data_key_is_followed_once_and_stays,
+    keys::what_changed_meanwhile_is_not_sealed_over,
+    keys::a_token_moves_once_and_keeps_its_slot,
+    keys::replicas_say_what_they_know_and_times_only_grow,
     failure::a_failed_commit_is_an_unknown_outcome_and_leaves_the_store_usable,
     failure::what_is_not_migrated_is_unavailable,
     failure::a_row_that_cannot_be_read_is_named_without_its_content,

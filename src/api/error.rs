@@ -137,7 +137,7 @@ mod tests {
     use crate::proto::ErrorReason;
 
     /// Every reason of the domain; a new one that is missing here does not compile in `row`, and fails below.
-    const ALL: [Reason; 54] = [
+    const ALL: [Reason; 55] = [
         Reason::CredentialMissing,
         Reason::CredentialInvalid,
         Reason::CredentialExpired,

@@ -14,6 +14,7 @@ pub mod health;
 mod import;
 mod integration;
 mod job;
+mod key;
 mod listing;
 mod mask;
 mod named;
@@ -42,9 +43,9 @@ use crate::{
     proto::{
         DESCRIPTOR_SET, audit_service_server::AuditServiceServer, caller_service_server::CallerServiceServer,
         device_service_server::DeviceServiceServer, integration_service_server::IntegrationServiceServer,
-        job_service_server::JobServiceServer, policy_service_server::PolicyServiceServer,
-        tenant_service_server::TenantServiceServer, token_service_server::TokenServiceServer,
-        user_service_server::UserServiceServer,
+        job_service_server::JobServiceServer, key_service_server::KeyServiceServer,
+        policy_service_server::PolicyServiceServer, tenant_service_server::TenantServiceServer,
+        token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
 };
 
@@ -79,7 +80,8 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
         .add_service(bounded!(PolicyServiceServer, policy::PolicyApi::new(ops)))
         .add_service(bounded!(TokenServiceServer, token::TokenApi::new(ops)))
         .add_service(bounded!(AuditServiceServer, audit::AuditApi::new(ops)))
-        .add_service(bounded!(JobServiceServer, job::JobApi::new(ops)));
+        .add_service(bounded!(JobServiceServer, job::JobApi::new(ops)))
+        .add_service(bounded!(KeyServiceServer, key::KeyApi::new(ops)));
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()

@@ -35,7 +35,7 @@ pub(super) fn make_keyring(config: &Config, environment: &Environment) -> Result
     if !path.try_exists().map_err(unreadable)? {
         Keyring::create(&path, environment.clock.now(), environment.entropy.as_ref())
             .map_err(|cause| Failure::new(Exit::Keyring, cause.to_string()))?;
-        keys::add(config, environment, &JwtAlgorithm::ALL)?;
+        keys::add_signing_keys(config, environment, &JwtAlgorithm::ALL)?;
     }
     Ok(())
 }

@@ -140,7 +140,12 @@ impl Cli {
             }
             Command::Backup(arguments) => global.start(Vec::new())?.run(|config| backup::run(config, arguments)),
             Command::Restore(arguments) => global.start(Vec::new())?.run(|config| restore::run(config, arguments)),
-            Command::Keys(arguments) => global.start(Vec::new())?.run(|config| keys::run(config, arguments.command)),
+            Command::Keys(arguments) => match arguments.command {
+                keys::Command::File(command) => {
+                    global.start(Vec::new())?.run(|config| keys::file::run(config, command))
+                }
+                keys::Command::Service(command) => block_on(keys::service::run(command)),
+            },
             Command::Health(arguments) => block_on(health::run(arguments)),
             Command::Calibrate(arguments) => block_on(calibrate::run(arguments)),
             Command::Import(arguments) => block_on(import::run(arguments)),

@@ -71,6 +71,26 @@ pub(super) fn many(items: &[DynamicMessage], columns: &[&str]) {
     print(&table);
 }
 
+/// What is not an answer: a line for each, without the columns that are empty in all of them.
+pub(super) fn rows(columns: &[&str], rows: Vec<Vec<String>>) {
+    let is_used = |place: &usize| rows.iter().any(|row| row.get(*place).is_some_and(|text| !text.is_empty()));
+    let used: Vec<usize> = (0..columns.len()).filter(is_used).collect();
+    let mut table = plain();
+    table.set_header(used.iter().filter_map(|place| columns.get(*place)).map(|name| name.to_ascii_uppercase()));
+    for row in rows {
+        table.add_row(used.iter().filter_map(|place| row.get(*place).cloned()));
+    }
+    print(&table);
+}
+
+/// What is not an answer, as JSON over several lines.
+pub(super) fn value(value: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|cause| Failure::new(Exit::Failed, format!("it cannot be printed: {cause}")))?;
+    output::line(&text);
+    Ok(())
+}
+
 /// An answer, or anything else, as JSON over several lines.
 pub(super) fn json(message: &DynamicMessage) -> Result<(), Failure> {
     let mut text = Vec::new();

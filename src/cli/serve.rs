@@ -2,7 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::{Flags, failure::Failure, listen_flag, stop::Stop};
+use super::{
+    Flags,
+    failure::Failure,
+    listen_flag,
+    stop::{Stop, hangup},
+};
 use crate::{
     app::{Environment, Service},
     config::Config,
@@ -15,7 +20,8 @@ Examples:
   REKEY_GRPC__TLS_CERTIFICATE_FILE=chain.pem REKEY_GRPC__TLS_KEY_FILE=key.pem rekey serve --grpc-listen 0.0.0.0:50051
 
 Ready once the log says so, and `rekey health` says SERVING. SIGTERM or SIGINT: no new connections, running calls end
-within drain_s (20 seconds); a second signal ends at once.";
+within drain_s (20 seconds); a second signal ends at once. SIGHUP: the keyring's file is read at once, which is otherwise
+looked at every few seconds.";
 
 /// Start the gRPC service
 #[derive(clap::Args, Debug)]
@@ -37,6 +43,16 @@ impl Arguments {
 
 pub(super) async fn run(config: Config, migrate: bool) -> Result<(), Failure> {
     let stop = Stop::listen()?;
+    let mut hangup = hangup()?;
     let service = Service::start(config.service()?, Environment::system(), migrate).await?;
-    stop.then(config.drain(), service.stop()).await
+    let keyring = service.keyring().clone();
+    let reloading = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // What came of it is in the log.
+            let _ = keyring.reload().await;
+        }
+    });
+    let stopped = stop.then(config.drain(), service.stop()).await;
+    reloading.abort();
+    stopped
 }

@@ -13,6 +13,11 @@ use super::failure::{Exit, Failure};
 /// What a drain may take beyond its own bound before the process ends all the same.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// SIGHUP, which does not end the process from now on.
+pub(super) fn hangup() -> Result<Signal, Failure> {
+    signal(SignalKind::hangup()).map_err(|cause| Failure::new(Exit::Failed, format!("cannot take signals: {cause}")))
+}
+
 /// The signals.
 pub(super) struct Stop {
     terminate: Signal,

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use aws_lc_rs::constant_time;
 use zeroize::Zeroizing;
 
 use super::aead::{AeadKey, encode_parts};
-use crate::domain::{Entropy, Result, Slot, Timestamp, Uid};
+use crate::domain::{Entropy, Error, Result, Slot, Timestamp, Uid};
 
 /// Where a ciphertext belongs. Moved to another row, slot, version or tenant, it does not open.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,39 @@ impl DataKey {
         self.key.open(&self.associated_with_reply(place), ciphertext)
     }
 
+    /// Seals what another key sealed for the same place. It is opened once more before it is given out, so that nothing
+    /// takes the place of what can be read but what can be read.
+    ///
+    /// # Errors
+    /// Internal, where it was altered, moved or sealed by a third key.
+    pub fn take_over(
+        &self,
+        from: &Self,
+        place: Place<'_>,
+        ciphertext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>> {
+        let plaintext = from.open(place, ciphertext)?;
+        let sealed = self.seal(place, &plaintext, entropy)?;
+        same(&plaintext, &self.open(place, &sealed)?).map(|()| sealed)
+    }
+
+    /// The same for an answer.
+    ///
+    /// # Errors
+    /// Internal, where it was altered, moved or sealed by a third key.
+    pub fn take_over_reply(
+        &self,
+        from: &Self,
+        place: ReplyPlace<'_>,
+        ciphertext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>> {
+        let plaintext = from.open_reply(place, ciphertext)?;
+        let sealed = self.seal_reply(place, &plaintext, entropy)?;
+        same(&plaintext, &self.open_reply(place, &sealed)?).map(|()| sealed)
+    }
+
     fn associated_with_reply(&self, place: ReplyPlace<'_>) -> Vec<u8> {
         encode_parts(&[
             b"rekey reply",
@@ -118,6 +152,11 @@ impl DataKey {
             self.id.as_str().as_bytes(),
         ])
     }
+}
+
+fn same(one: &[u8], other: &[u8]) -> Result<()> {
+    let same = constant_time::verify_slices_are_equal(one, other);
+    same.map_err(|_unspecified| Error::internal("what was just sealed opens to something else"))
 }
 
 impl fmt::Debug for DataKey {

@@ -18,6 +18,6 @@ pub use entropy::SystemEntropy;
 pub use envelope::{DataKey, Place, ReplyPlace};
 pub use foreign::ForeignBounds;
 pub use hasher::{Hasher, HasherOptions, Load, Promise, TakenOver, Turn, Verdict, Verifier};
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{Keyring, KeyringError, KeyringInUse};
 pub use mark::{Mark, Marker};
 pub use sealed::same_password;

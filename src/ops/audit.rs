@@ -57,13 +57,13 @@ impl Ops {
             token => {
                 let rule =
                     "must be the next_page_token of an answer to the same caller about the same tenant and filter";
-                let opened = self.keyring.open_page_token(&context, token);
+                let opened = self.keyring().open_page_token(&context, token);
                 opened.ok_or_else(|| Error::fields(vec![Violation::new("page_token", rule)]))?.to_string()
             }
         };
         let until = self.now().minus(SETTLED);
         let read = self.store.records(&tenant.uid, &after, until, &request.filter, request.size).await?;
-        let next_page_token = self.keyring.seal_page_token(&context, &read.position, &*self.entropy);
+        let next_page_token = self.keyring().seal_page_token(&context, &read.position, &*self.entropy);
         Ok(AuditPage { tenant_id: tenant.id, records: read.records, next_page_token, more: read.more })
     }
 }

@@ -80,9 +80,10 @@ impl Ops {
     }
 
     async fn by_token(&self, token: &str) -> Result<Caller> {
+        let (keyring, now) = (self.keyring(), self.now());
         let ids = match token_id(token) {
             Some(id) => vec![id.to_owned()],
-            None => self.keyring.given_token_ids(token.as_bytes()),
+            None => keyring.given_token_ids(token.as_bytes(), now),
         };
         let expired = || Error::new(Reason::CredentialExpired, "the token has expired");
         for id in ids {
@@ -95,9 +96,11 @@ impl Ops {
             let Some(found) = found else { continue };
             let secret = version_of_token(Some(&found)).filter(|secret| secret.stage != Stage::Revoked);
             let is_shown =
-                |secret: &&Secret| self.keyring.digest_matches(&secret.key_id, token.as_bytes(), &secret.payload);
+                |secret: &&Secret| keyring.digest_matches(&secret.key_id, token.as_bytes(), &secret.payload, now);
             if let Some(secret) = secret.filter(is_shown) {
-                return self.caller_of(&found, secret, ProofKind::ApiToken, expired);
+                let caller = self.caller_of(&found, secret, ProofKind::ApiToken, expired)?;
+                self.moves.offer(&keyring, token, secret, now);
+                return Ok(caller);
             }
         }
         Err(invalid())

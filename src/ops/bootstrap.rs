@@ -59,7 +59,7 @@ impl Ops {
             update_time: now,
         };
         let key = DataKey::make(self.make_uid(now), &*self.entropy);
-        let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
+        let key = self.keyring().wrap(&key, &tenant.uid, &*self.entropy)?;
 
         let admin = ResourceId::parse("admin").ok_or_else(|| Error::internal("the administrator's id"))?;
         let mut subject = self.new_subject(&tenant, SubjectKind::Caller, admin, None, now);

@@ -135,7 +135,7 @@ impl Ops {
                     (id, token, true)
                 }
                 Some(token) => {
-                    let id = self.id_of_given_token(&token)?;
+                    let id = self.id_of_given_token(&token).await?;
                     (id, token, false)
                 }
             };
@@ -248,14 +248,22 @@ impl Ops {
     }
 
     /// The id under which a token that others made is found again.
-    fn id_of_given_token(&self, token: &SecretString) -> Result<String> {
+    async fn id_of_given_token(&self, token: &SecretString) -> Result<String> {
         #[expect(clippy::disallowed_methods, reason = "digested, and forgotten")]
         let token = token.expose_secret();
         if token_id(token).is_some() {
             let rule = "is in the form of generated tokens: leave it empty to have one generated";
             return Err(Error::fields(vec![Violation::new("token", rule)]));
         }
-        let ids = self.keyring.given_token_ids(token.as_bytes());
-        ids.into_iter().next().ok_or_else(|| Error::internal("the keyring has no digest key"))
+        let ids = self.keyring().given_token_ids(token.as_bytes(), self.now());
+        let mut ids = ids.into_iter();
+        let id = ids.next().ok_or_else(|| Error::internal("the keyring has no digest key"))?;
+        // One that was given before the digest key was followed has another id, until it is used.
+        for older in ids {
+            if self.store.credential(&Slot::ApiToken(older).to_stored()).await?.is_some() {
+                return Err(Error::new(Reason::AlreadyExists, "token is taken").with("field", "token"));
+            }
+        }
+        Ok(id)
     }
 }

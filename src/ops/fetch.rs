@@ -73,21 +73,21 @@ impl Fetch {
     }
 
     /// What a planted bug (`crate::planted`) read once.
-    async fn remembered(&self, line: Line, name: &str) -> Result<Option<Found>> {
+    async fn remembered(&self, line: Line, name: &str) -> Result<Looked> {
         static READ: LazyLock<Mutex<HashMap<(Line, String), Found>>> = LazyLock::new(Mutex::default);
         let key = (line.clone(), name.to_owned());
         let known = READ.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if known.is_some() {
-            return Ok(known);
+            return Ok(Looked { found: known, other: None });
         }
-        let found = self.ask(line, name).await?;
-        if let Some(found) = &found {
+        let looked = self.ask(line, name).await?;
+        if let Some(found) = &looked.found {
             READ.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
         }
-        Ok(found)
+        Ok(looked)
     }
 
-    async fn ask(&self, line: Line, name: &str) -> Result<Option<Found>> {
+    async fn ask(&self, line: Line, name: &str) -> Result<Looked> {
         let (answer, waiting) = oneshot::channel();
         let question = Question { line, name: name.to_owned(), answer };
         // Fails only when the task has ended, with the runtime itself.

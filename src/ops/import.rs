@@ -54,7 +54,6 @@ pub struct ImportOptions {
 #[derive(Debug)]
 pub struct Import {
     tenant: Tenant,
-    key: Arc<DataKey>,
     options: ImportOptions,
 }
 
@@ -108,8 +107,7 @@ impl Ops {
     pub async fn begin_import(&self, call: &Call, options: ImportOptions) -> Result<Import> {
         self.audited(call, Target::None, async {
             let tenant = self.tenant(call, &options.tenant).await?;
-            let key = self.data_keys.primary(&tenant.uid).await?;
-            Ok(Import { tenant, key, options })
+            Ok(Import { tenant, options })
         })
         .await
     }
@@ -224,7 +222,9 @@ impl Ops {
         let mut attempt = 1;
         loop {
             let existing = self.store.subjects_named(&import.tenant.uid, KIND, ids(), logins()).await?;
-            let (report, plan) = Plan::make(self, call, import, existing, users)?;
+            // For each batch anew: an import takes longer than a key may be remembered.
+            let key = self.data_keys.primary(&import.tenant.uid).await?;
+            let (report, plan) = Plan::make(self, call, import, key, existing, users)?;
             if import.options.dry_run {
                 return Ok(report);
             }
@@ -280,8 +280,8 @@ struct Entry {
 }
 
 /// What a batch comes to, user by user, as if each came alone.
-#[derive(Default)]
 struct Plan {
+    key: Arc<DataKey>,
     entries: Vec<Entry>,
     by_id: HashMap<ResourceId, usize>,
     by_login: HashMap<String, usize>,
@@ -292,10 +292,11 @@ impl Plan {
         ops: &Ops,
         call: &Call,
         import: &Import,
+        key: Arc<DataKey>,
         existing: Vec<Subject>,
         users: &[Prepared],
     ) -> Result<(ImportReport, Self)> {
-        let mut plan = Self::default();
+        let mut plan = Self { key, entries: Vec::new(), by_id: HashMap::new(), by_login: HashMap::new() };
         for subject in existing {
             let version = Some(subject.version);
             plan.add(Entry { subject, secret: None, version, changed: false });
@@ -319,7 +320,7 @@ impl Plan {
                     if let Some(Err(refused)) = in_the_way {
                         report.failures.push((user.index, refused));
                     } else if clear {
-                        plan.replace(ops, import, place, user)?;
+                        plan.replace(ops, place, user)?;
                         report.replaced += 1;
                     } else {
                         report.failures.push((user.index, already_exists("username")));
@@ -352,12 +353,12 @@ impl Plan {
             update_time: now,
         };
         let verifier = user.verifier.as_ref();
-        let secret = verifier.map(|verifier| ops.keep_verifier(&import.key, &subject, 1, now, verifier)).transpose()?;
+        let secret = verifier.map(|verifier| ops.keep_verifier(&self.key, &subject, 1, now, verifier)).transpose()?;
         self.add(Entry { subject, secret, version: None, changed: true });
         Ok(())
     }
 
-    fn replace(&mut self, ops: &Ops, import: &Import, place: usize, user: &Prepared) -> Result<()> {
+    fn replace(&mut self, ops: &Ops, place: usize, user: &Prepared) -> Result<()> {
         let now = ops.now();
         let Some(entry) = self.entries.get_mut(place) else { return Ok(()) };
         let subject = &mut entry.subject;
@@ -369,7 +370,7 @@ impl Plan {
         subject.version = entry.version.map_or(1, |version| version + 1);
         subject.update_time = now;
         if let Some(verifier) = &user.verifier {
-            entry.secret = Some(ops.keep_verifier(&import.key, subject, subject.version, now, verifier)?);
+            entry.secret = Some(ops.keep_verifier(&self.key, subject, subject.version, now, verifier)?);
         }
         entry.changed = true;
         Ok(())

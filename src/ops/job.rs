@@ -224,7 +224,7 @@ impl Ops {
         let before = if request.page_token.is_empty() {
             None
         } else {
-            let opened = self.keyring.open_page_token(&context, &request.page_token).and_then(|content| {
+            let opened = self.keyring().open_page_token(&context, &request.page_token).and_then(|content| {
                 let (end, before) = content.split_once(' ')?;
                 let end = Timestamp::from_micros(end.parse().ok()?);
                 (self.now() < end).then(|| before.to_owned())
@@ -238,7 +238,7 @@ impl Ops {
         jobs.truncate(request.size as usize);
         let next = jobs.last().filter(|_| more).map(|last| {
             let position = format!("{} {}", self.now().plus(PAGE_FOR).micros(), last.uid);
-            self.keyring.seal_page_token(&context, &position, &*self.entropy)
+            self.keyring().seal_page_token(&context, &position, &*self.entropy)
         });
         let view = |job| JobView { tenant_id: tenant.id.clone(), job };
         Ok(JobPage { jobs: jobs.into_iter().map(view).collect(), next_token: next.unwrap_or_default() })
@@ -304,7 +304,7 @@ impl Ops {
         let now = self.now();
         let (uid, expire_time) = (self.make_uid(now), now.plus(CONFIRMED_FOR));
         let content = format!("{} {total} {uid}", expire_time.micros());
-        let confirmation = self.keyring.seal_page_token(&request.context(call, tenant), &content, &*self.entropy);
+        let confirmation = self.keyring().seal_page_token(&request.context(call, tenant), &content, &*self.entropy);
         Ok(Plan { total, sample: sample.into_iter().map(|subject| subject.id).collect(), confirmation, expire_time })
     }
 
@@ -313,7 +313,7 @@ impl Ops {
         if request.confirmation.is_empty() {
             return Err(needed("ask with validate_only first, and send the confirmation that it answers"));
         }
-        let opened = self.keyring.open_page_token(&request.context(call, tenant), &request.confirmation);
+        let opened = self.keyring().open_page_token(&request.context(call, tenant), &request.confirmation);
         let confirmed = opened.and_then(|content| {
             let mut parts = content.split(' ');
             let end = Timestamp::from_micros(parts.next()?.parse().ok()?);

@@ -129,7 +129,7 @@ impl Ops {
         let next = items.last().filter(|_| more).map(|last| {
             let end = self.now().plus(GOOD_FOR);
             let sealed = format!("{} {}", end.micros(), position(last).to_text());
-            self.keyring.seal_page_token(context, &sealed, &*self.entropy)
+            self.keyring().seal_page_token(context, &sealed, &*self.entropy)
         });
         (items, next.unwrap_or_default())
     }
@@ -138,7 +138,7 @@ impl Ops {
         if request.token.is_empty() {
             return Ok(None);
         }
-        let opened = self.keyring.open_page_token(context, &request.token).and_then(|content| {
+        let opened = self.keyring().open_page_token(context, &request.token).and_then(|content| {
             let (end, position) = content.split_once(' ')?;
             let end = Timestamp::from_micros(end.parse().ok()?);
             Position::parse(position, request.order.by).filter(|_| self.now() < end)

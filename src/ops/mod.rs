@@ -21,6 +21,7 @@ pub mod import;
 pub mod integration;
 pub mod job;
 mod journal;
+pub mod keys;
 mod known;
 pub mod lifecycle;
 mod limit;
@@ -51,6 +52,7 @@ use self::{
     fetch::Fetch,
     job::Jobs,
     journal::Journal,
+    keys::Moves,
     known::Known,
     limit::Limits,
     repeat::{Effect, Replies},
@@ -60,7 +62,7 @@ use crate::{
     access::Grant,
     audit::{Outcome, Record, Target, Wait},
     blocklist::Blocklist,
-    crypto::{Hasher, Keyring, Marker, Turn},
+    crypto::{Hasher, KeyringInUse, Marker, Turn},
     domain::{
         Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,
@@ -83,7 +85,7 @@ const ATTEMPTS: u32 = 8;
 #[derive(Clone)]
 pub struct Ops {
     store: Store,
-    keyring: Arc<Keyring>,
+    keyring: KeyringInUse,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -96,6 +98,7 @@ pub struct Ops {
     lockouts: Lockouts,
     limits: Arc<Limits>,
     replies: Replies,
+    moves: Moves,
     blocklist: Option<Arc<Blocklist>>,
     estimates: Arc<Semaphore>,
     guessing: Guessing,
@@ -162,13 +165,13 @@ impl Ops {
     #[must_use]
     pub fn new(
         store: Store,
-        keyring: Arc<Keyring>,
+        keyring: KeyringInUse,
         hasher: Hasher,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         limits: &LimitOptions,
     ) -> Self {
-        let data_keys = Arc::new(DataKeys::new(store.clone(), Arc::clone(&keyring)));
+        let data_keys = Arc::new(DataKeys::new(store.clone(), keyring.clone()));
         let known = Arc::new(Known::new(&store, &clock));
         let marker = Arc::new(Marker::make(&*entropy));
         let fetch = Fetch::start(store.clone());
@@ -177,6 +180,7 @@ impl Ops {
         let attempts = Attempts::start(store.clone(), Arc::clone(&clock));
         let limits = Arc::new(Limits::new(limits, &clock));
         let replies = Replies::start(store.clone(), Arc::clone(&clock));
+        let moves = Moves::start(store.clone());
         let estimates = Arc::new(Semaphore::new(hasher.threads()));
         let usage = Usage::start(store.clone());
         let jobs = Arc::new(Jobs::new(Uid::make(clock.now(), &*entropy)));
@@ -195,6 +199,7 @@ impl Ops {
             lockouts,
             limits,
             replies,
+            moves,
             blocklist: None,
             estimates,
             guessing: Guessing::default(),
@@ -231,6 +236,11 @@ impl Ops {
             shared.tell(&*self.clock);
         }
         Ok(())
+    }
+
+    /// The keyring in use now.
+    fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.get()
     }
 
     fn now(&self) -> Timestamp {

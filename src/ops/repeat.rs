@@ -308,7 +308,7 @@ impl Ops {
     /// A store that keeps this answer with what it changes.
     async fn answering(&self, key: &Key<'_>, answer: &[u8]) -> Result<Store> {
         let now = self.now();
-        let (digest, expire_time) = (self.keyring.request_digest(&key.parts()), now.plus(WINDOW));
+        let (digest, expire_time) = (self.keyring().request_digest(&key.parts()), now.plus(WINDOW));
         let data_key = self.data_keys.primary(key.tenant).await?;
         let place = ReplyPlace {
             tenant: key.tenant,
@@ -335,7 +335,7 @@ impl Ops {
         let Some(reply) = self.store.reply(key.tenant, &key.caller, key.request_id, self.now()).await? else {
             return Ok(None);
         };
-        if !self.keyring.request_digest_matches(&key.parts(), &reply.digest) {
+        if !self.keyring().request_digest_matches(&key.parts(), &reply.digest) {
             let message = "an earlier request of the caller has this request_id and another content";
             return Err(Error::new(Reason::RequestIdReused, message));
         }

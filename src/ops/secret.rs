@@ -97,7 +97,7 @@ impl Ops {
         now: Timestamp,
         token: &SecretString,
     ) -> Secret {
-        let (key_id, digest) = self.keyring.digest(token);
+        let (key_id, digest) = self.keyring().digest(token);
         let slot = Slot::ApiToken(id.to_owned());
         Secret {
             subject_uid: subject.uid.clone(),

@@ -49,14 +49,15 @@ impl Ops {
         source: Option<&str>,
     ) -> Result<(AttemptKey, Place)> {
         // Made for everybody, so that it takes the same time.
+        let keyring = self.keyring();
         let nobody =
-            self.keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), asked.form(), asked.as_str()]);
+            keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), asked.form(), asked.as_str()]);
         let subject = format!("{}{nobody}", AttemptKey::NOBODY);
         let caller = call.grant.caller();
         let is_told = source.is_some();
         let source = match source.map(class) {
-            Some(class) => self.keyring.attempt_mark(&["source", &class]),
-            None => self.keyring.attempt_mark(&["caller", caller.tenant_uid.as_str(), &caller.id]),
+            Some(class) => keyring.attempt_mark(&["source", &class]),
+            None => keyring.attempt_mark(&["caller", caller.tenant_uid.as_str(), &caller.id]),
         };
         // A caller that does not tell sources apart is no guesser for the wrong passwords of all its users.
         let budget = if is_told { self.limits.take_failure(&tenant.uid, &source) } else { Ok(None) };

@@ -52,7 +52,7 @@ impl Ops {
                 update_time: now,
             };
             let key = DataKey::make(self.make_uid(now), &*self.entropy);
-            let key = self.keyring.wrap(&key, &tenant.uid, &*self.entropy)?;
+            let key = self.keyring().wrap(&key, &tenant.uid, &*self.entropy)?;
             let record = call.record(self, about, Outcome::Succeeded, None, String::new());
             Box::pin(self.insert_tenant(call, tenant.clone(), key, record)).await?;
             Ok(tenant)

@@ -183,13 +183,13 @@ impl Ops {
     /// Rate limited.
     pub fn key_set(&self, call: &Call) -> Result<Vec<PublicKey>> {
         self.limit_anybody(call.action, "", "")?;
-        Ok(self.keyring.public_keys())
+        Ok(self.keyring().public_keys())
     }
 
     /// In the database, so that it holds on every replica and over a restart.
     async fn use_once(&self, signed: &SignedRequest, message: &[u8], now: Timestamp) -> Result<()> {
         let message = String::from_utf8_lossy(message);
-        let digest = self.keyring.attempt_mark(&["signature", &signed.access_key, &message]);
+        let digest = self.keyring().attempt_mark(&["signature", &signed.access_key, &message]);
         // Its date may lie ahead as far as behind.
         let first = self.store.use_signature(digest, now, now.plus(SignedRequest::WINDOW * 2)).await?;
         if first.distance(now) > SignedRequest::REPEATED_WITHIN {
@@ -224,7 +224,7 @@ impl Ops {
             exp,
             jti: jti.as_str(),
         };
-        let algorithm = self.keyring.signing_algorithm().ok_or_else(no_key)?;
+        let algorithm = self.keyring().signing_algorithm().ok_or_else(no_key)?;
         let header = TokenHeader { typ: ACCESS_TOKEN, tid: tenant.uid.as_str(), epoch: secret.version };
         let token = self.sign(algorithm, header, &claims)?;
         let target = Target::Subject(SubjectKind::Caller, subject.id.to_string());
@@ -235,7 +235,7 @@ impl Ops {
     }
 
     fn sign(&self, algorithm: JwtAlgorithm, header: TokenHeader<'_>, claims: &impl Serialize) -> Result<SecretString> {
-        self.keyring.sign_token(algorithm, header, claims)?.ok_or_else(|| {
+        self.keyring().sign_token(algorithm, header, claims)?.ok_or_else(|| {
             let algorithm = algorithm.as_str();
             tracing::error!(algorithm, "no key of the keyring signs tokens so: add one with `rekey keys rotate`");
             no_key()
@@ -245,8 +245,9 @@ impl Ops {
     /// The caller that a token of our own proves; `None` where it is not one of ours. What claims to be signed by one of
     /// our keys is ours or nobody's.
     pub(super) async fn by_own_token(&self, token: &jwt::Token<'_>) -> Result<Option<Caller>> {
-        let Some(key_id) = token.key_id().filter(|id| self.keyring.has_signing_key(id)) else { return Ok(None) };
-        if !self.keyring.has_signed(key_id, token.algorithm(), token.message(), token.signature()) {
+        let keyring = self.keyring();
+        let Some(key_id) = token.key_id().filter(|id| keyring.has_signing_key(id)) else { return Ok(None) };
+        if !keyring.has_signed(key_id, token.algorithm(), token.message(), token.signature()) {
             return Err(invalid());
         }
         if token.is_of_kind(ACCESS_TOKEN) {

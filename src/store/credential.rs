@@ -1,6 +1,6 @@
 //! Callers' credentials: the one look-up that is not within a tenant, for it is what tells the tenant.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use super::{
     FoundCredential, Store,
@@ -56,7 +56,8 @@ impl Store {
         Ok(Some(FoundCredential { versions, subject: read_subject(subject)?, tenant }))
     }
 
-    /// The slot of a subject's credential, by the lookup key of one of its versions, revoked or not.
+    /// The slot of a subject's credential, by its own name or by the lookup key of one of its versions, revoked or not. What
+    /// finds a given token follows from the digest key, and moves with it; its slot keeps the name that its maker was told.
     ///
     /// # Errors
     /// Unavailable.
@@ -64,8 +65,11 @@ impl Store {
         let slot: Option<String> = secret::Entity::find()
             .select_only()
             .column(secret::Column::Slot)
-            .filter(secret::Column::LookupKey.eq(lookup_key))
             .filter(secret::Column::SubjectUid.eq(subject_uid.as_str()))
+            .filter(
+                Condition::any().add(secret::Column::LookupKey.eq(lookup_key)).add(secret::Column::Slot.eq(lookup_key)),
+            )
+            .limit(1)
             .into_tuple()
             .one(&self.reader)
             .await?;

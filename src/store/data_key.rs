@@ -66,6 +66,16 @@ pub(super) async fn insert_primary(
     key: &WrappedKey,
     create_time: Timestamp,
 ) -> Result<(), Failure> {
+    insert_primary_of(transaction, key, 0, create_time).await
+}
+
+/// Adds a data key that a rotation made, where the tenant has none that seals.
+pub(super) async fn insert_primary_of(
+    transaction: &DatabaseTransaction,
+    key: &WrappedKey,
+    rotation: i64,
+    create_time: Timestamp,
+) -> Result<(), Failure> {
     let row = data_key::Model {
         uid: key.id.to_string(),
         tenant_uid: key.tenant_uid.to_string(),
@@ -73,12 +83,13 @@ pub(super) async fn insert_primary(
         ciphertext: Payload(key.ciphertext.clone()),
         is_primary: true,
         create_time: create_time.micros(),
+        rotation,
     };
     data_key::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
     Ok(())
 }
 
-fn read(row: data_key::Model) -> WrappedKey {
+pub(super) fn read(row: data_key::Model) -> WrappedKey {
     WrappedKey {
         id: Uid::from_stored(row.uid),
         tenant_uid: Uid::from_stored(row.tenant_uid),

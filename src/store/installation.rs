@@ -17,7 +17,7 @@ use super::{
     transaction::Command,
 };
 use crate::{
-    audit::{Outcome, Record, Target},
+    audit::{Outcome, Record, Target, Wait},
     domain::{Epoch, Error, Installation, Result, Timestamp, Uid, tenant::SYSTEM_TENANT},
 };
 
@@ -164,6 +164,7 @@ impl Rollback {
                 "went on from epoch {} of installation {}, where epoch {epoch} of {uid} had been seen",
                 found.epoch, found.uid,
             ),
+            wait: Wait::begin(),
         };
         append(transaction, &record).await
     }

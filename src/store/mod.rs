@@ -22,15 +22,19 @@ mod failure;
 mod import;
 mod installation;
 mod job;
+mod key_census;
+mod key_rotation;
 mod lifecycle;
 mod listing;
 mod matches;
 mod migration;
+mod replica;
 mod reply;
 mod secret;
 mod subject;
 mod tenant;
 mod token;
+mod token_move;
 mod transaction;
 mod usage;
 
@@ -59,10 +63,13 @@ pub use expiry::Ending;
 pub use failure::{AttemptAnswer, AttemptKey, AttemptStep};
 pub use installation::Rollback;
 pub use job::{JobEnd, JobStep, RunningJob};
+pub use key_census::KeyCensus;
+pub use key_rotation::{KeyRotation, Renewed, ReplyKey, Resealed, Rewrapped, Sealed, SecretPlace};
 pub use lifecycle::{SubjectDeletion, TenantDeletion};
 pub use listing::{SubjectListing, TenantListing};
 pub use matches::{Matches, Window};
 pub use migration::known as known_migrations;
+pub use token_move::TokenMove;
 
 /// Where the database is and how it is used.
 #[derive(Clone)]

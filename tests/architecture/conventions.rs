@@ -8,8 +8,8 @@ use rekey::domain::Permission;
 
 use crate::descriptors::{methods, permission, routes};
 
-/// Lists that are short by their nature: a caller has a handful of credentials.
-const SHORT: [&str; 1] = ["ListCredentials"];
+/// Lists that are short by their nature: a caller has a handful of credentials, a keyring of keys.
+const SHORT: [&str; 2] = ["ListCredentials", "ListKeys"];
 
 fn has(message: &MessageDescriptor, field: &str, is: impl Fn(&Kind) -> bool) -> bool {
     message.get_field_by_name(field).is_some_and(|field| is(&field.kind()))
@@ -23,9 +23,10 @@ fn truth(kind: &Kind) -> bool {
     *kind == Kind::Bool
 }
 
-/// Whether a method changes something that lasts. Showing a secret, checking one and giving out a token do not.
+/// Whether a method changes something that lasts. Showing a secret, checking one and giving out a token do not; and what
+/// sealed it before is nothing that anybody sees change.
 fn changes(method: &MethodDescriptor) -> bool {
-    let reveals = ["Reveal", "Exchange", "Import"].iter().any(|verb| method.name().starts_with(verb));
+    let reveals = ["Reveal", "Exchange", "Import", "RotateKeys"].iter().any(|verb| method.name().starts_with(verb));
     !reveals && permission(method).is_some_and(|permission| !Permission::only_reads(permission))
 }
 

@@ -6,6 +6,7 @@ mod admin;
 mod backup;
 mod blocklist;
 mod canary;
+mod keys;
 mod process;
 
 use std::{

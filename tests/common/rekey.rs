@@ -23,8 +23,9 @@ use rekey::{
         CreateApiTokenRequest, CreateCallerRequest, CreateTenantRequest, Tenant,
         audit_service_client::AuditServiceClient, caller_service_client::CallerServiceClient,
         device_service_client::DeviceServiceClient, integration_service_client::IntegrationServiceClient,
-        job_service_client::JobServiceClient, tenant_service_client::TenantServiceClient,
-        token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
+        job_service_client::JobServiceClient, key_service_client::KeyServiceClient,
+        tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient,
+        user_service_client::UserServiceClient,
     },
     store::StoreOptions,
 };
@@ -94,6 +95,7 @@ pub(crate) struct Clients {
     pub(crate) audit: AuditServiceClient<Authorised>,
     pub(crate) tokens: TokenServiceClient<Authorised>,
     pub(crate) jobs: JobServiceClient<Authorised>,
+    pub(crate) keys: KeyServiceClient<Authorised>,
 }
 
 impl Clients {
@@ -108,7 +110,8 @@ impl Clients {
             callers: CallerServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel.clone()),
             tokens: TokenServiceClient::new(channel.clone()),
-            jobs: JobServiceClient::new(channel),
+            jobs: JobServiceClient::new(channel.clone()),
+            keys: KeyServiceClient::new(channel),
         }
     }
 }
@@ -163,6 +166,11 @@ impl Replica {
     /// A bare channel to it.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Has it read its keyring's file at once.
+    pub(crate) async fn reload_keyring(&self) -> Result<(), String> {
+        self.service.keyring().reload().await
     }
 
     pub(crate) async fn stop(self) {
@@ -241,9 +249,21 @@ impl Rekey {
         Stopped { clock, admin_token, directory, options }
     }
 
+    /// Has it read its keyring's file at once.
+    pub(crate) async fn reload_keyring(&self) -> Result<(), String> {
+        self.service.keyring().reload().await
+    }
+
     /// Another one on the same database, with the same keyring and clock.
     pub(crate) async fn replica(&self) -> Replica {
-        let service = Service::start(self.options.clone(), self.environment(), false).await.unwrap();
+        self.replica_with(|_| {}).await
+    }
+
+    /// The same, where it is set otherwise.
+    pub(crate) async fn replica_with(&self, adjust: impl FnOnce(&mut ServiceOptions)) -> Replica {
+        let mut options = self.options.clone();
+        adjust(&mut options);
+        let service = Service::start(options, self.environment(), false).await.unwrap();
         let channel = connect(service.address()).await;
         Replica { service, channel }
     }

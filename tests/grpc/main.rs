@@ -21,6 +21,7 @@ mod forgery;
 mod input;
 mod integrations;
 mod issuing;
+mod keys;
 mod lifecycle;
 mod listing;
 mod masks;

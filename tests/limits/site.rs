@@ -8,7 +8,7 @@ use std::{
 
 use rekey::{
     access::{Access, Caller, Proof, ProofKind},
-    crypto::{Hasher, Keyring, SystemEntropy},
+    crypto::{Hasher, Keyring, KeyringInUse, SystemEntropy},
     domain::{
         Clock, Labels, Password, Permission, Reason, ResourceId, SubjectKind, SubjectRef, SubjectState, TenantLimits,
         TenantRef, Timestamp, Uid,
@@ -75,7 +75,7 @@ impl Site {
         let hasher = Hasher::start(options(self.directory.path()).hasher, Arc::new(SystemEntropy)).unwrap();
         let ops = Ops::new(
             Store::connect(&self.store).await.unwrap(),
-            Arc::new(Keyring::load(&keyring(self.directory.path())).unwrap()),
+            KeyringInUse::new(Keyring::load(&keyring(self.directory.path())).unwrap()),
             hasher.clone(),
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             Arc::new(SystemEntropy),

@@ -5,16 +5,22 @@
 //!   "format": 1,
 //!   "keys": [
 //!     { "id": "…", "purpose": "wrapping", "state": "primary", "create_time_unix_s": 1790000000, "secret": "<base64>" },
-//!     { "id": "…", "purpose": "token_signing", "algorithm": "EdDSA", …, "secret": "<base64 of PKCS#8>" }
+//!     { "id": "…", "purpose": "token_signing", "algorithm": "EdDSA", …, "secret": "<base64 of PKCS#8>" },
+//!     { "id": "…", "purpose": "digest", "state": "active", …, "accept_until_unix_s": 1797000000, … }
 //!   ]
 //! }
 //! ```
+//!
+//! `accept_until_unix_s` comes with the first digest key that another one follows. A program from before knows no such
+//! end, would accept the tokens under it for ever, and so refuses the file; whatever else is done to a keyring it reads.
+
+mod edit;
 
 use std::{
     fmt::Display,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -25,34 +31,33 @@ use zeroize::Zeroizing;
 use super::{Key, KeyringError, Ring, SigningKey};
 use crate::{
     crypto::aead::AeadKey,
-    domain::{Timestamp, tenant::JwtAlgorithm},
+    domain::{KeyInfo, KeyPurpose, Timestamp, tenant::JwtAlgorithm},
 };
+
+/// What tells one state of a file from another, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    inode: u64,
+    length: u64,
+    /// Of content and of owner and mode, in seconds and nanoseconds.
+    changed: [i64; 4],
+}
+
+impl FileStamp {
+    /// The file's, or that of what its name leads to; `None` where nothing is there.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        let changed = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+        Some(Self { inode: found.ino(), length: found.len(), changed })
+    }
+}
+
+pub(super) use edit::{NewKey, add, promote, retire};
 
 const FORMAT: u32 = 1;
 /// Hundreds of keys fit in; nothing that is larger is read.
 const MAX_BYTES: u64 = 1 << 18;
-
-/// What a key is for. None does two things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Wrapping,
-    Digest,
-    PageToken,
-    TokenSigning,
-}
-
-impl Purpose {
-    const ALL: [Self; 4] = [Self::Wrapping, Self::Digest, Self::PageToken, Self::TokenSigning];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wrapping => "wrapping",
-            Self::Digest => "digest",
-            Self::PageToken => "page_token",
-            Self::TokenSigning => "token_signing",
-        }
-    }
-}
 
 /// The file. Everything is borrowed from its text, which is wiped.
 #[derive(Serialize, Deserialize)]
@@ -73,7 +78,27 @@ struct Entry<'a> {
     algorithm: Option<JwtAlgorithm>,
     state: State,
     create_time_unix_s: i64,
+    /// Of a digest key that another followed: until when tokens under it are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accept_until_unix_s: Option<i64>,
     secret: &'a str,
+}
+
+impl Entry<'_> {
+    fn info(&self, purpose: KeyPurpose) -> KeyInfo {
+        KeyInfo {
+            id: self.id.to_owned(),
+            purpose,
+            algorithm: self.algorithm,
+            is_primary: self.state == State::Primary,
+            create_time: at(self.create_time_unix_s),
+            accept_until: self.accept_until_unix_s.map(at),
+        }
+    }
+}
+
+fn at(unix_s: i64) -> Timestamp {
+    Timestamp::from_micros(unix_s.saturating_mul(1_000_000))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,23 +113,9 @@ enum State {
 /// Keys as they were read, to be taken by purpose.
 pub(super) struct Keys {
     path: PathBuf,
-    rings: Vec<(Purpose, State, Key)>,
+    pub(super) infos: Vec<KeyInfo>,
+    rings: Vec<(KeyPurpose, State, Key)>,
     signing: Vec<SigningKey>,
-}
-
-/// What may be shown of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyInfo {
-    /// Its id.
-    pub id: String,
-    /// What it is for.
-    pub purpose: String,
-    /// With what it signs, where it does.
-    pub algorithm: Option<JwtAlgorithm>,
-    /// Whether it makes, or only reads.
-    pub is_primary: bool,
-    /// When it was made.
-    pub create_time: Timestamp,
 }
 
 impl Keys {
@@ -121,7 +132,7 @@ impl Keys {
     }
 
     /// The keys of one purpose, of which one is the primary.
-    pub(super) fn take(&mut self, purpose: Purpose) -> Result<Ring, KeyringError> {
+    pub(super) fn take(&mut self, purpose: KeyPurpose) -> Result<Ring, KeyringError> {
         let (mut primary, mut others) = (Vec::new(), Vec::new());
         for (_, state, key) in self.rings.extract_if(.., |(of, ..)| *of == purpose) {
             match state {
@@ -142,20 +153,25 @@ impl Keys {
 pub(super) fn read(path: &Path) -> Result<Keys, KeyringError> {
     let text = read_text(path)?;
     let content = parse(path, &text)?;
-    let mut keys: Vec<(Purpose, State, Key)> = Vec::new();
+    let mut infos: Vec<KeyInfo> = Vec::new();
+    let mut keys: Vec<(KeyPurpose, State, Key)> = Vec::new();
     let mut signing: Vec<SigningKey> = Vec::new();
     for (number, entry) in (1..).zip(&content.keys) {
         let wrong =
             |what: &str| Err(fault(path, format_args!("key {number} {what}: restore the file that rekey wrote")));
-        let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.as_str() == entry.purpose) else {
+        let Some(purpose) = KeyPurpose::parse(entry.purpose) else {
             return wrong("has another purpose than wrapping, digest, page_token or token_signing");
         };
-        let known = keys.iter().map(|(_, _, key)| &key.id).chain(signing.iter().map(|key| &key.id));
-        if entry.id.is_empty() || known.into_iter().any(|id| id == entry.id) {
+        if entry.id.is_empty() || infos.iter().any(|known| known.id == entry.id) {
             return wrong("has no id, or that of a key before it");
         }
+        let ends = entry.accept_until_unix_s.is_some();
+        if ends && (purpose != KeyPurpose::Digest || entry.state == State::Primary) {
+            return wrong("has an accept_until_unix_s, which is for older digest keys alone");
+        }
+        infos.push(entry.info(purpose));
         let secret = BASE64.decode(entry.secret.as_bytes()).ok().map(Zeroizing::new);
-        if purpose == Purpose::TokenSigning {
+        if purpose == KeyPurpose::TokenSigning {
             let is_primary = entry.state == State::Primary;
             let key = entry.algorithm.zip(secret.as_ref());
             let key = key.and_then(|(algorithm, secret)| SigningKey::read(entry.id, is_primary, algorithm, secret));
@@ -166,9 +182,10 @@ pub(super) fn read(path: &Path) -> Result<Keys, KeyringError> {
         let Some(secret) = secret.and_then(AeadKey::from_bytes) else {
             return wrong("has a secret that is not 32 bytes in base64");
         };
-        keys.push((purpose, entry.state, Key { id: entry.id.to_owned(), secret }));
+        let (create_time, accept_until) = (at(entry.create_time_unix_s), entry.accept_until_unix_s.map(at));
+        keys.push((purpose, entry.state, Key { id: entry.id.to_owned(), secret, create_time, accept_until }));
     }
-    Ok(Keys { path: path.to_owned(), rings: keys, signing })
+    Ok(Keys { path: path.to_owned(), infos, rings: keys, signing })
 }
 
 fn parse<'a>(path: &Path, text: &'a str) -> Result<Content<'a>, KeyringError> {
@@ -185,68 +202,6 @@ fn parse<'a>(path: &Path, text: &'a str) -> Result<Content<'a>, KeyringError> {
         ));
     }
     Ok(content)
-}
-
-/// What keys there are.
-pub(super) fn list(path: &Path) -> Result<Vec<KeyInfo>, KeyringError> {
-    read(path)?;
-    let text = read_text(path)?;
-    let info = |entry: &Entry<'_>| KeyInfo {
-        id: entry.id.to_owned(),
-        purpose: entry.purpose.to_owned(),
-        algorithm: entry.algorithm,
-        is_primary: entry.state == State::Primary,
-        create_time: Timestamp::from_micros(entry.create_time_unix_s.saturating_mul(1_000_000)),
-    };
-    Ok(parse(path, &text)?.keys.iter().map(info).collect())
-}
-
-/// Adds a key that signs with an algorithm, in the place of the one that did. The file is replaced as a whole.
-pub(super) fn add_signing_key(
-    path: &Path,
-    id: &str,
-    algorithm: JwtAlgorithm,
-    pkcs8: &[u8],
-    now: Timestamp,
-) -> Result<(), KeyringError> {
-    read(path)?;
-    let mut next = path.as_os_str().to_owned();
-    next.push(".next");
-    let next = PathBuf::from(next);
-    // Whoever makes the next file is the one who writes.
-    let mut file = open_new(&next).map_err(|cause| {
-        let what = format!("cannot be written anew: {}: {cause}", next.display());
-        fault(path, format_args!("{what}; where nobody else is writing it, remove that file"))
-    })?;
-    let written = (|| {
-        let text = read_text(path)?;
-        let mut content = parse(path, &text)?;
-        for entry in &mut content.keys {
-            if entry.purpose == Purpose::TokenSigning.as_str() && entry.algorithm == Some(algorithm) {
-                entry.state = State::Active;
-            }
-        }
-        let secret = Zeroizing::new(BASE64.encode(pkcs8));
-        content.keys.push(Entry {
-            id,
-            purpose: Purpose::TokenSigning.as_str(),
-            algorithm: Some(algorithm),
-            state: State::Primary,
-            create_time_unix_s: now.seconds(),
-            secret: &secret,
-        });
-        let text = to_text(path, &content)?;
-        file.write_all(&text)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&next, path))
-            .and_then(|()| File::open(directory_of(path))?.sync_all())
-            .map_err(|cause| fault(path, format_args!("cannot be written anew: {cause}")))
-    })();
-    if written.is_err() {
-        // Where it was renamed already, there is none.
-        let _ = fs::remove_file(&next);
-    }
-    written
 }
 
 fn open_new(path: &Path) -> io::Result<File> {
@@ -304,7 +259,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyringError> {
 }
 
 /// Writes a new file: the whole of it is on the disk, or none is there.
-pub(super) fn write(path: &Path, now: Timestamp, rings: &[(Purpose, &Ring)]) -> Result<(), KeyringError> {
+pub(super) fn write(path: &Path, now: Timestamp, rings: &[(KeyPurpose, Ring)]) -> Result<(), KeyringError> {
     let secret = |key: &Key| Zeroizing::new(BASE64.encode(key.secret.as_bytes()));
     let secrets: Vec<_> = rings.iter().map(|(_, ring)| secret(&ring.primary)).collect();
     let keys = rings.iter().zip(&secrets).map(|((purpose, ring), secret)| Entry {
@@ -313,6 +268,7 @@ pub(super) fn write(path: &Path, now: Timestamp, rings: &[(Purpose, &Ring)]) -> 
         algorithm: None,
         state: State::Primary,
         create_time_unix_s: now.seconds(),
+        accept_until_unix_s: None,
         secret,
     });
     let text = to_text(path, &Content { format: FORMAT, keys: keys.collect() })?;

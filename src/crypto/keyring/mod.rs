@@ -1,24 +1,29 @@
 //! The keyring: keys with ids, purposes and states, in a file that only its owner reads. Without it a database is useless.
 
 mod file;
+mod in_use;
 mod outside;
 mod signing;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use aws_lc_rs::{constant_time, hmac};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use self::{file::Purpose, signing::SigningKey};
+use self::{file::NewKey, signing::SigningKey};
 use super::{
     DataKey,
     aead::{AeadKey, encode_parts},
 };
-use crate::domain::{Entropy, Error, Result, Timestamp, Uid, WrappedKey, tenant::JwtAlgorithm};
+use crate::domain::{Entropy, Error, KeyInfo, KeyPurpose, Result, Timestamp, Uid, WrappedKey, tenant::JwtAlgorithm};
 
-pub use file::KeyInfo;
+pub use file::{FileStamp, KeyInfo};
+pub use in_use::KeyringInUse;
 pub use outside::Chain;
 pub use signing::TokenHeader;
 
@@ -29,6 +34,7 @@ pub struct KeyringError(pub String);
 
 /// The keys, in clear; wiped on drop.
 pub struct Keyring {
+    infos: Vec<KeyInfo>,
     wrapping: Ring,
     digest: Ring,
     page_token: Ring,
@@ -45,6 +51,8 @@ struct Ring {
 struct Key {
     id: String,
     secret: AeadKey,
+    create_time: Timestamp,
+    accept_until: Option<Timestamp>,
 }
 
 impl Ring {
@@ -56,9 +64,22 @@ impl Ring {
     fn find(&self, id: &str) -> Option<&Key> {
         self.iter().find(|key| key.id == id)
     }
+
+    /// The one that was made first: the same for all who have the same keys, whichever of them they make with.
+    fn oldest(&self) -> &Key {
+        self.others.iter().fold(&self.primary, |oldest, key| {
+            let is_older = (key.create_time, &key.id) < (oldest.create_time, &oldest.id);
+            if is_older { key } else { oldest }
+        })
+    }
 }
 
 impl Key {
+    /// Whether tokens under it are good.
+    fn is_accepted(&self, now: Timestamp) -> bool {
+        self.accept_until.is_none_or(|end| now < end)
+    }
+
     /// HMAC-SHA-256 in a domain of its own, so that one key serves several ends.
     fn mac(&self, domain: &[u8], message: &[u8]) -> hmac::Tag {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
@@ -80,14 +101,10 @@ impl Keyring {
     /// # Errors
     /// Where the file exists or cannot be written.
     pub fn create(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<Self, KeyringError> {
-        let keyring = Self {
-            wrapping: Ring::make(now, entropy),
-            digest: Ring::make(now, entropy),
-            page_token: Ring::make(now, entropy),
-            signing: Vec::new(),
-        };
-        file::write(path, now, &keyring.rings())?;
-        Ok(keyring)
+        let rings = [KeyPurpose::Wrapping, KeyPurpose::Digest, KeyPurpose::PageToken]
+            .map(|purpose| (purpose, Ring::make(now, entropy)));
+        file::write(path, now, &rings)?;
+        Self::load(path)
     }
 
     /// Reads a keyring.
@@ -97,15 +114,56 @@ impl Keyring {
     pub fn load(path: &Path) -> Result<Self, KeyringError> {
         let mut keys = file::read(path)?;
         Ok(Self {
-            wrapping: keys.take(Purpose::Wrapping)?,
-            digest: keys.take(Purpose::Digest)?,
-            page_token: keys.take(Purpose::PageToken)?,
+            infos: std::mem::take(&mut keys.infos),
+            wrapping: keys.take(KeyPurpose::Wrapping)?,
+            digest: keys.take(KeyPurpose::Digest)?,
+            page_token: keys.take(KeyPurpose::PageToken)?,
             signing: keys.take_signing()?,
         })
     }
 
-    /// Adds a key that signs tokens to a keyring's file, and returns its id. From the next start on it signs with its
-    /// algorithm; the one that did until then verifies.
+    /// Adds a key to a keyring's file, and returns its id. It only reads, until it is promoted. A key that signs tokens has
+    /// an algorithm, and no other.
+    ///
+    /// # Errors
+    /// Where the file is not a keyring, cannot be written, or is being written by another.
+    pub fn add(
+        path: &Path,
+        purpose: KeyPurpose,
+        algorithm: Option<JwtAlgorithm>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<String, KeyringError> {
+        let secret = match algorithm {
+            Some(algorithm) => make_signing_key(algorithm)?,
+            None => Zeroizing::new(AeadKey::make(entropy).as_bytes().to_vec()),
+        };
+        let id = Uid::make(now, entropy).to_string();
+        file::add(path, &NewKey { id: &id, purpose, algorithm, secret: &secret, create_time: now, is_primary: false })?;
+        Ok(id)
+    }
+
+    /// Has a key of a keyring's file make from now on, in the place of the one of its purpose and algorithm that did, which
+    /// then only reads. Tokens under a digest key that is followed so are accepted until `accept_until`. False where it
+    /// was the primary one already.
+    ///
+    /// # Errors
+    /// As [`Self::add`], and where there is no such key.
+    pub fn promote(path: &Path, id: &str, accept_until: Timestamp) -> Result<bool, KeyringError> {
+        file::promote(path, id, accept_until)
+    }
+
+    /// Takes a key out of a keyring's file. Of a wrapping key's last file a copy stays, whose path is returned: what was
+    /// backed up before cannot be read without it.
+    ///
+    /// # Errors
+    /// As [`Self::add`], where there is no such key, and where it is a primary one.
+    pub fn retire(path: &Path, id: &str) -> Result<Option<PathBuf>, KeyringError> {
+        file::retire(path, id)
+    }
+
+    /// Adds a key that signs tokens to a keyring's file, and returns its id. It signs with its algorithm from when the file
+    /// is read; the one that did until then verifies.
     ///
     /// # Errors
     /// Where the file is not a keyring, cannot be written, or is being written by another.
@@ -115,9 +173,9 @@ impl Keyring {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<String, KeyringError> {
-        let id = Uid::make(now, entropy).to_string();
-        let failed = |_unspecified| KeyringError("the cryptography library could not make a key".to_owned());
-        file::add_signing_key(path, &id, algorithm, &SigningKey::make(algorithm).map_err(failed)?, now)?;
+        let (id, secret) = (Uid::make(now, entropy).to_string(), make_signing_key(algorithm)?);
+        let (purpose, algorithm) = (KeyPurpose::TokenSigning, Some(algorithm));
+        file::add(path, &NewKey { id: &id, purpose, algorithm, secret: &secret, create_time: now, is_primary: true })?;
         Ok(id)
     }
 
@@ -126,17 +184,41 @@ impl Keyring {
     /// # Errors
     /// As [`Self::load`].
     pub fn list(path: &Path) -> Result<Vec<KeyInfo>, KeyringError> {
-        file::list(path)
+        Ok(Self::load(path)?.infos)
     }
 
-    fn rings(&self) -> [(Purpose, &Ring); 3] {
-        [(Purpose::Wrapping, &self.wrapping), (Purpose::Digest, &self.digest), (Purpose::PageToken, &self.page_token)]
+    /// The keys it has, in its file's order.
+    #[must_use]
+    pub fn keys(&self) -> &[KeyInfo] {
+        &self.infos
     }
 
     /// Ids of the wrapping keys it has, the primary one first, to compare with what a database needs.
     #[must_use]
     pub fn wrapping_key_ids(&self) -> Vec<&str> {
         self.wrapping.iter().map(|key| key.id.as_str()).collect()
+    }
+
+    /// Whether it has the wrapping keys of these ids.
+    ///
+    /// # Errors
+    /// A sentence that names the file and those that are missing.
+    pub fn has_wrapping_keys(&self, file: &Path, needed: &[String]) -> Result<(), KeyringError> {
+        let missing = needed.iter().map(String::as_str).filter(|id| self.wrapping.find(id).is_none());
+        let missing = missing.collect::<Vec<_>>().join(", ");
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the keyring {} lacks keys that the database needs: {missing}", file.display());
+        Err(KeyringError(format!("{what}. Use the keyring the database was made with")))
+    }
+
+    /// Wraps a data key anew, under the primary wrapping key.
+    ///
+    /// # Errors
+    /// As [`Self::unwrap`].
+    pub fn rewrap(&self, wrapped: &WrappedKey, entropy: &dyn Entropy) -> Result<WrappedKey> {
+        self.wrap(&self.unwrap(wrapped)?, &wrapped.tenant_uid, entropy)
     }
 
     /// Wraps a data key under the primary wrapping key, bound to its tenant and id.
@@ -171,38 +253,52 @@ impl Keyring {
     /// The primary digest key's id, and the keyed digest (HMAC-SHA-256) of a token under it.
     #[must_use]
     pub fn digest(&self, token: &SecretString) -> (String, [u8; 32]) {
+        #[expect(clippy::disallowed_methods, reason = "digested here")]
+        self.digest_of(token.expose_secret().as_bytes())
+    }
+
+    /// The same of a token as it came.
+    #[must_use]
+    pub fn digest_of(&self, token: &[u8]) -> (String, [u8; 32]) {
         let key = &self.digest.primary;
         let mut digest = [0; 32];
-        #[expect(clippy::disallowed_methods, reason = "digested here")]
-        digest.copy_from_slice(key.mac(TOKEN_DIGEST, token.expose_secret().as_bytes()).as_ref());
+        digest.copy_from_slice(key.mac(TOKEN_DIGEST, token).as_ref());
         (key.id.clone(), digest)
     }
 
-    /// Whether `digest` is the token's under the key of this id; constant time. False where the key is unknown.
+    /// Whether another digest key followed the one of this id, so that the tokens under it are to move.
     #[must_use]
-    pub fn digest_matches(&self, key_id: &str, token: &[u8], digest: &[u8]) -> bool {
-        self.digest.find(key_id).is_some_and(|key| {
+    pub fn is_followed(&self, digest_key_id: &str) -> bool {
+        self.digest.find(digest_key_id).is_some_and(|key| key.accept_until.is_some())
+    }
+
+    /// Whether `digest` is the token's under the key of this id; constant time. False where the key is unknown, or its
+    /// tokens have ended.
+    #[must_use]
+    pub fn digest_matches(&self, key_id: &str, token: &[u8], digest: &[u8], now: Timestamp) -> bool {
+        self.digest.find(key_id).filter(|key| key.is_accepted(now)).is_some_and(|key| {
             constant_time::verify_slices_are_equal(key.mac(TOKEN_DIGEST, token).as_ref(), digest).is_ok()
         })
     }
 
     /// Ids under which a token that we did not make may be found, the primary digest key's first: `g` and 30 hex digits
-    /// of a keyed digest in a domain of its own.
+    /// of a keyed digest in a domain of its own. Not those of keys whose tokens have ended.
     #[must_use]
-    pub fn given_token_ids(&self, token: &[u8]) -> Vec<String> {
+    pub fn given_token_ids(&self, token: &[u8], now: Timestamp) -> Vec<String> {
         let id = |key: &Key| {
             let digits = HEXLOWER.encode(key.mac(GIVEN_TOKEN_ID, token).as_ref());
             std::iter::once('g').chain(digits.chars().take(30)).collect()
         };
-        self.digest.iter().map(id).collect()
+        self.digest.iter().filter(|key| key.is_accepted(now)).map(id).collect()
     }
 
     /// What an attempt is tallied under: 32 hex digits of a keyed digest, so that the table tells neither names that are
-    /// nobody's nor addresses.
+    /// nobody's nor addresses. The oldest digest key makes it, so that replicas agree while a new one is rolled out, and
+    /// nobody is forgotten before the oldest is retired.
     #[must_use]
     pub fn attempt_mark(&self, parts: &[&str]) -> String {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        let mac = self.digest.primary.mac(ATTEMPT, &encode_parts(&parts));
+        let mac = self.digest.oldest().mac(ATTEMPT, &encode_parts(&parts));
         HEXLOWER.encode(mac.as_ref()).chars().take(32).collect()
     }
 
@@ -246,9 +342,14 @@ impl Keyring {
 
 impl Ring {
     fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        let primary = Key { id: Uid::make(now, entropy).to_string(), secret: AeadKey::make(entropy) };
-        Self { primary, others: Vec::new() }
+        let (id, secret) = (Uid::make(now, entropy).to_string(), AeadKey::make(entropy));
+        Self { primary: Key { id, secret, create_time: now, accept_until: None }, others: Vec::new() }
     }
+}
+
+fn make_signing_key(algorithm: JwtAlgorithm) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+    let failed = |_unspecified| KeyringError("the cryptography library could not make a key".to_owned());
+    SigningKey::make(algorithm).map_err(failed)
 }
 
 fn data_key_place(tenant: &Uid, id: &Uid, wrapping_key_id: &str) -> Vec<u8> {

@@ -14,6 +14,7 @@ pub(in crate::store) struct Model {
     pub ciphertext: Payload,
     pub is_primary: bool,
     pub create_time: i64,
+    pub rotation: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

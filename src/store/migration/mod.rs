@@ -13,6 +13,7 @@ mod m20261122_000008_lifecycle;
 mod m20261122_000011_audit_target;
 mod m20261122_000012_token;
 mod m20261127_000013_rotation;
+mod m20261127_000015_keys;
 mod m20261127_000016_job;
 mod m20261127_000017_installation;
 
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000011_audit_target::Migration),
             Box::new(m20261122_000012_token::Migration),
             Box::new(m20261127_000013_rotation::Migration),
+            Box::new(m20261127_000015_keys::Migration),
             Box::new(m20261127_000016_job::Migration),
             Box::new(m20261127_000017_installation::Migration),
         ]

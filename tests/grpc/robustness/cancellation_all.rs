@@ -18,7 +18,7 @@ use prost_reflect::Value;
 use rekey::{
     access::{Access, Caller, Proof, ProofKind},
     api,
-    crypto::{Hasher, Keyring, SystemEntropy},
+    crypto::{Hasher, Keyring, KeyringInUse, SystemEntropy},
     domain::{Clock, Permission, ResourceId, TenantLimits, Uid},
     ops::{Call, Ops},
     proto::BytesCodec,
@@ -68,7 +68,7 @@ struct Handlers {
 impl Handlers {
     async fn of(rekey: &Rekey) -> Self {
         let store = Store::connect(&rekey.options.store).await.unwrap();
-        let keyring = Arc::new(Keyring::load(&rekey.options.keyring_file).unwrap());
+        let keyring = KeyringInUse::new(Keyring::load(&rekey.options.keyring_file).unwrap());
         let hasher = Hasher::start(rekey.options.hasher, Arc::new(SystemEntropy)).unwrap();
         let clock = Arc::clone(&rekey.clock) as Arc<dyn Clock>;
         let ops = Ops::new(store, keyring, hasher, clock, Arc::new(SystemEntropy), &rekey.options.limits);

@@ -31,7 +31,7 @@ use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use rekey::{
     api,
-    crypto::{Hasher, Keyring, SystemEntropy},
+    crypto::{Hasher, Keyring, KeyringInUse, SystemEntropy},
     domain::{Clock, Entropy},
     metrics::Calls,
     ops::Ops,
@@ -295,7 +295,7 @@ impl Budget {
         let keyring = Keyring::create(&options.keyring_file, clock.now(), &*entropy).unwrap();
         let hasher = Hasher::start(options.hasher, Arc::clone(&entropy)).unwrap();
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
-        let ops = Ops::new(store.clone(), Arc::new(keyring), hasher, time, entropy, &limits());
+        let ops = Ops::new(store.clone(), KeyringInUse::new(keyring), hasher, time, entropy, &limits());
         let token = ops.initialise().await.unwrap();
         #[expect(clippy::disallowed_methods, reason = "the administrator's token of a test")]
         let token = token.expose_secret().to_owned();
