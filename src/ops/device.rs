@@ -9,7 +9,7 @@ use super::{
     not_found,
     repeat::named,
     rotation::{Placement, check, shown},
-    secret::{Source, which},
+    secret::{Accepted, Source, which},
 };
 use crate::{
     audit::{Outcome as Ending, Target},
@@ -271,7 +271,7 @@ impl Ops {
         let Looked { found, other } = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;
         let open = async |found: &Option<Found>| match found {
             Some((subject, secrets)) => self.open_accepted(subject, secrets).await,
-            None => Ok(Default::default()),
+            None => Ok(Accepted::default()),
         };
         let accepted = open(&found).await?;
         // For a name that is nobody's, so that it takes as long.
