@@ -14,7 +14,7 @@ use crate::{
     audit::{Outcome, Target},
     crypto::token::{ApiToken, token_id},
     domain::{
-        Error, Labels, Material, Password, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, Tenant,
+        Error, Labels, Material, Password, Reason, ResourceId, Result, Slot, Subject, SubjectKind, SubjectRef, Tenant,
         TenantRef, Timestamp, Violation,
     },
     store::SecretChange,

@@ -62,7 +62,7 @@ use crate::{
     access::Grant,
     audit::{Outcome, Record, Target, Wait},
     blocklist::Blocklist,
-    crypto::{Hasher, KeyringInUse, Marker, Turn},
+    crypto::{Hasher, Keyring, KeyringInUse, Marker, Turn},
     domain::{
         Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
         Tenant, TenantRef, Timestamp, Uid,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{Entropy, Error, KeyInfo, KeyPurpose, Result, Timestamp, Uid, WrappedKey, tenant::JwtAlgorithm};
 
-pub use file::{FileStamp, KeyInfo};
+pub use file::FileStamp;
 pub use in_use::KeyringInUse;
 pub use outside::Chain;
 pub use signing::TokenHeader;
