@@ -19,8 +19,10 @@ use tokio::runtime::Runtime;
 use super::{assert_each_once, begin, counts, get, last, make_devices, plan, reset, with_tenants};
 use crate::common::rekey::{Clients, Rekey, Stopped, connect};
 
-const DEVICES: usize = 500;
+const DEVICES: i64 = 500;
 const KILLS: u64 = 20;
+/// The most devices that are let pass between two kills, at random from one on.
+const STRIDE: u64 = 22;
 
 /// A service whose every task ends where it stands when its runtime does.
 struct Mortal {
@@ -88,7 +90,7 @@ async fn a_job_that_is_killed_twenty_times_changes_everybody_once() {
             // The same request each time: the first begins the job, the others find it.
             let mut answers = service.clients.devices.clone().reset_many(request.clone()).await.unwrap().into_inner();
             // At an even share of the way, and then somewhere within a step.
-            let target = before + i64::try_from(1 + dice.below(DEVICES as u64 * 9 / 10 / KILLS)).unwrap();
+            let target = before + i64::try_from(1 + dice.below(STRIDE)).unwrap();
             while let Ok(Some(answer)) = answers.message().await {
                 let job = answer.job.unwrap();
                 assert!(job.done >= before, "{kill}: {} after {before}", job.done);
@@ -98,14 +100,14 @@ async fn a_job_that_is_killed_twenty_times_changes_everybody_once() {
                 }
             }
             tokio::time::sleep(Duration::from_micros(dice.below(8_000))).await;
-            killed += usize::from(before < DEVICES as i64);
+            killed += usize::from(before < DEVICES);
             service.kill();
         }
         assert!(killed >= 15, "only {killed} were killed before the end");
         let rekey = stopped.start().await;
         let answers = rekey.admin().devices.reset_many(request).await.unwrap().into_inner();
         let job = last(answers).await;
-        assert_eq!(counts(&job), (JobState::Done, DEVICES as i64, 0, 0));
+        assert_eq!(counts(&job), (JobState::Done, DEVICES, 0, 0));
         assert_each_once(&rekey, "DeviceService/ResetMany", "device", &job).await;
         rekey.stop().await;
     }
