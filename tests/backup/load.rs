@@ -125,6 +125,7 @@ async fn revealed(clients: &Clients, device: usize) -> String {
         tenant_id: "plant".to_owned(),
         device_id: device.to_string(),
         purpose: "a test".to_owned(),
+        version: 0,
     };
     let answer = clients.clone().devices.reveal_authentication(request).await.unwrap().into_inner();
     answer.authentication.unwrap().password

@@ -140,9 +140,11 @@ pub(crate) async fn a_token_moves_once_and_keeps_its_slot(database: Database) {
     assert!(!database.store.move_token(moved).await.unwrap());
     assert!(database.store.credential("token/g-moves").await.unwrap().is_none());
     let found = database.store.credential("token/g-moved").await.unwrap().unwrap();
-    assert_eq!((found.secret.slot, found.secret.key_id.as_str()), (old.slot.clone(), "d2"));
-    let last = database.store.last_in_slot(&caller.uid, &old.slot).await.unwrap().unwrap();
-    assert_eq!(last.payload, vec![3; 32]);
+    let [version] = found.versions.as_slice() else { panic!("one version") };
+    assert_eq!((&version.slot, version.key_id.as_str(), &*version.payload), (&old.slot, "d2", &[3; 32][..]));
+    for name in ["token/g-moves", "token/g-moved"] {
+        assert_eq!(database.store.credential_slot(&caller.uid, name).await.unwrap(), Some(old.slot.clone()), "{name}");
+    }
 }
 
 pub(crate) async fn replicas_say_what_they_know_and_times_only_grow(database: Database) {

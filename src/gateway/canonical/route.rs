@@ -186,7 +186,9 @@ mod tests {
     fn every_unary_method_has_a_route_whose_variables_are_fields_of_its_request() {
         let routes = Routes::read(&DESCRIPTORS);
         for service in DESCRIPTORS.services().filter(|service| service.full_name().starts_with("rekey.")) {
-            for method in service.methods().filter(|method| !method.is_client_streaming()) {
+            let unary =
+                service.methods().filter(|method| !method.is_client_streaming() && !method.is_server_streaming());
+            for method in unary {
                 assert!(routes.0.iter().any(|route| route.method == method), "{}", method.full_name());
             }
         }

@@ -36,7 +36,7 @@ use rekey::{
     metrics::Calls,
     ops::Ops,
     proto::{BytesCodec, DESCRIPTORS},
-    store::{Store, StoreOptions},
+    store::Store,
 };
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeSeed as _;
