@@ -1,6 +1,11 @@
 //! No `Debug` of anything tells a secret: not of the API's messages, not of what the layers hand each other.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
@@ -64,6 +69,7 @@ const TABLE: &[Row] = table! {
     CreateTenantResponse
     CreateUserRequest
     CreateUserResponse
+    DataKeyCensus
     DeleteCallerRequest
     DeleteCallerResponse
     DeleteDeviceRequest
@@ -137,6 +143,8 @@ const TABLE: &[Row] = table! {
     JobPlan
     JsonWebKey
     JwtIssuer
+    KeyReplica
+    KeyringKey
     ListAuditRecordsRequest
     ListAuditRecordsResponse
     ListCallersRequest
@@ -149,6 +157,8 @@ const TABLE: &[Row] = table! {
     ListIntegrationsResponse
     ListJobsRequest
     ListJobsResponse
+    ListKeysRequest
+    ListKeysResponse
     ListTenantsRequest
     ListTenantsResponse
     ListUsersRequest
@@ -166,6 +176,12 @@ const TABLE: &[Row] = table! {
     PasswordScheme
     PermissionAlias
     PolicyRule
+    PromoteCredentialRequest
+    PromoteCredentialResponse
+    PromoteIntegrationSecretRequest
+    PromoteIntegrationSecretResponse
+    PromoteSecretRequest
+    PromoteSecretResponse
     ResetAuthenticationRequest
     ResetAuthenticationResponse
     ResetIntegrationRequest
@@ -180,13 +196,38 @@ const TABLE: &[Row] = table! {
     RevealIntegrationResponse
     RevokeApiTokenRequest
     RevokeApiTokenResponse
+    RevokeCredentialVersionRequest
+    RevokeCredentialVersionResponse
+    RevokeIntegrationSecretRequest
+    RevokeIntegrationSecretResponse
+    RevokeSecretRequest
+    RevokeSecretResponse
     RevokeSigningKeyRequest
     RevokeSigningKeyResponse
+    RollBackCredentialRequest
+    RollBackCredentialResponse
+    RollBackIntegrationSecretRequest
+    RollBackIntegrationSecretResponse
+    RollBackSecretRequest
+    RollBackSecretResponse
+    RotateApiTokenRequest
+    RotateApiTokenResponse
+    RotateKeysRequest
+    RotateKeysResponse
+    RotateSigningKeyRequest
+    RotateSigningKeyResponse
     Rule
     ScopeGrant
     SecretPolicy
+    SecretVersion
     SoftLock
     StrengthEstimate
+    SwapCredentialRequest
+    SwapCredentialResponse
+    SwapIntegrationSecretsRequest
+    SwapIntegrationSecretsResponse
+    SwapSecretsRequest
+    SwapSecretsResponse
     Tenant
     TenantAlias
     TenantLimits
@@ -213,6 +254,8 @@ const TABLE: &[Row] = table! {
     User
     VerifyAuthenticationRequest
     VerifyAuthenticationResponse
+    VerifyIntegrationRequest
+    VerifyIntegrationResponse
     VerifyPasswordRequest
     VerifyPasswordResponse
     WatchJobRequest
@@ -300,12 +343,17 @@ fn messages_tell_everything_but_their_secrets() {
     assert!(secrets > 50, "only {secrets} messages with secrets");
 }
 
-/// The same byte for ever, so that a key is known when it is seen.
-struct Constant;
+/// The same byte for ever, so that a key is known when it is seen; but for the end of what is no key, for ids must differ.
+struct Constant(AtomicU8);
 
 impl Entropy for Constant {
     fn fill(&self, buffer: &mut [u8]) {
         buffer.fill(0xab);
+        if let [.., last] = buffer
+            && buffer.len() < 16
+        {
+            *last = self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -325,8 +373,9 @@ fn keys_and_cleartext_say_nothing_of_themselves() {
     let password = || Password::parse(SECRET.to_owned()).unwrap();
     let uid = Uid::from_stored("u");
     let keyring =
-        Keyring::create(&directory.path().join("keyring.json"), Timestamp::from_micros(0), &Constant).unwrap();
-    let key = DataKey::make(Uid::from_stored("k"), &Constant);
+        Keyring::create(&directory.path().join("keyring.json"), Timestamp::from_micros(0), &Constant(AtomicU8::new(0)))
+            .unwrap();
+    let key = DataKey::make(Uid::from_stored("k"), &Constant(AtomicU8::new(0)));
     // Uids are made of the same bytes, and are no secrets.
     assert!(!format!("{keyring:?}").contains("171") && !format!("{keyring:#?}").contains("secret"));
     silent(&key);

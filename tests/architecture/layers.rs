@@ -219,13 +219,14 @@ const BANS: &[(&str, &[&str], &str)] = &[
 /// Where cleartext is opened, and how it gets there.
 const OPENS_SECRETS: &[&str] = &[
     "src/api/answer.rs",
-    "src/api/caller.rs",
+    "src/api/credential.rs",
     "src/blocklist/mod.rs",
     "src/cli/dev/mod.rs",
     "src/cli/init.rs",
     "src/crypto/hasher/foreign.rs",
     "src/crypto/hasher/mod.rs",
     "src/crypto/keyring/mod.rs",
+    "src/crypto/mark.rs",
     "src/crypto/sealed.rs",
     "src/crypto/signature.rs",
     "src/domain/password.rs",
@@ -233,6 +234,7 @@ const OPENS_SECRETS: &[&str] = &[
     "src/domain/strength.rs",
     "src/ops/authenticate.rs",
     "src/ops/caller.rs",
+    "src/ops/credential.rs",
 ];
 
 /// Where bugs may be planted.
