@@ -175,7 +175,7 @@ async fn devices_and_integrations_live_through_json() {
     let password = reset["authentication"]["password"].as_str().unwrap();
     let question = json!({"userName": "device01", "password": password});
     let (_, verified) = acme.call("POST", "/v1/tenants/acme/devices:verifyAuthentication", &question).await;
-    assert_eq!(verified, json!({"verified": true, "deviceId": "d1"}));
+    assert_eq!(verified, json!({"verified": true, "deviceId": "d1", "secretVersion": "2"}));
 
     let integration = json!({"integrationId": "hm", "username": "hm", "settings": {"token": "t"}});
     assert_eq!(acme.call("POST", "/v1/tenants/acme/integrations", &integration).await.0, 200);
@@ -216,6 +216,7 @@ async fn tenants_and_callers_live_through_json() {
         json!({
             "tenantId": "acme", "callerId": "c1", "permissions": ["users:verify"], "ownPermissions": [],
             "credentialKind": "CREDENTIAL_KIND_API_TOKEN", "expireTime": "2026-01-02T00:00:00Z", "roles": [], "rank": 0,
+            "credentialId": token["tokenId"], "credentialVersion": "2", "credentialStage": "SECRET_STAGE_CURRENT",
         })
     );
     let access = json!({"method": "rekey.v1.UserService/ResetPassword"}).to_string();

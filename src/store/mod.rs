@@ -173,8 +173,8 @@ impl SubjectChange {
                 SecretChange::Revoke(slot) | SecretChange::Void { slot, .. } => kept.retain(|old| old.slot != *slot),
                 SecretChange::Add(secret) => kept.push(secret.clone()),
                 SecretChange::Move(slot, moved) => {
-                    let moves = kept.iter_mut().filter(|old| old.slot == *slot && old.version == moved.version);
-                    moves.for_each(|secret| moved.apply(secret, self.time));
+                    let it = kept.iter_mut().filter(|old| old.slot == *slot && old.version == moved.version);
+                    it.for_each(|secret| moved.apply(secret, self.time));
                 }
             }
         }

@@ -41,8 +41,8 @@ impl Moves {
     }
 }
 
-async fn work(store: Store, mut moves: mpsc::Receiver<TokenMove>) {
-    while let Some(next) = moves.recv().await {
+async fn work(store: Store, mut queue: mpsc::Receiver<TokenMove>) {
+    while let Some(next) = queue.recv().await {
         match store.move_token(next).await {
             Ok(moved) => tracing::debug!(moved, "a token under an older digest key"),
             Err(error) => tracing::warn!(reason = ?error.reason(), cause = ?error.cause(), "a token was not moved"),

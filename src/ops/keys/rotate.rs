@@ -283,7 +283,7 @@ impl Ops {
             for Renewed { new, .. } in new {
                 self.data_keys.forget_primary(&new.tenant_uid);
             }
-            heard!(run.step(count, moved).await);
+            heard!(run.step(count, done).await);
         }
     }
 
@@ -315,8 +315,8 @@ impl Ops {
                             keyring.rewrap(&old, &*self.entropy).and_then(|new| keyring.unwrap(&new).map(|_| new));
                         moves.extend(run.skip(new, "data key", old.id.as_str())?.map(|new| Rewrapped { old, new }));
                     }
-                    let moved = self.store.rewrap(moves).await?;
-                    heard!(run.step(count, moved).await);
+                    let done = self.store.rewrap(moves).await?;
+                    heard!(run.step(count, done).await);
                 }
             }
             return Ok(Ok(run.unreadable));
@@ -345,8 +345,8 @@ impl Ops {
                     moves.extend(new.map(|(key_id, payload)| Resealed { old, key_id, payload }));
                 }
                 found += moves.len() as u64;
-                let moved = self.store.reseal_secrets(moves).await?;
-                heard!(run.step(count, moved).await);
+                let done = self.store.reseal_secrets(moves).await?;
+                heard!(run.step(count, done).await);
             }
             after = end;
         }
@@ -367,8 +367,8 @@ impl Ops {
                     moves.extend(new.map(|(key_id, payload)| Resealed { old, key_id, payload }));
                 }
                 found += moves.len() as u64;
-                let moved = self.store.reseal_replies(moves).await?;
-                heard!(run.step(count, moved).await);
+                let done = self.store.reseal_replies(moves).await?;
+                heard!(run.step(count, done).await);
             }
             after = end;
         }
