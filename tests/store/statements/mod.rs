@@ -50,11 +50,12 @@ use crate::{
 };
 
 /// Tables that have a row for each subject, change, tenant or request.
-pub(crate) const GROWING: [&str; 13] = [
+pub(crate) const GROWING: [&str; 14] = [
     "audit",
     "audit_link",
     "data_key",
     "failure",
+    "job",
     "jwt_issuer",
     "reply",
     "secret",
