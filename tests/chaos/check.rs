@@ -108,7 +108,8 @@ fn differences(owned: &Owned, state: &State, found: &Facts, replies: &BTreeSet<S
 
     let live = |slot: &str| found.live.get(slot).cloned().unwrap_or_default();
     let version = |kept: &Option<Kept>| kept.iter().map(|kept| kept.version).collect::<Vec<_>>();
-    same("password", format!("{:?}", version(&state.password)), format!("{:?}", live("password")));
+    let accepted = [version(&state.previous), version(&state.password)].concat();
+    same("password", format!("{accepted:?}"), format!("{:?}", live("password")));
     same("settings", format!("{:?}", version(&state.settings)), format!("{:?}", live("settings")));
     let mut tokens: Vec<_> =
         found.live.iter().filter(|(slot, _)| slot.starts_with("token/")).flat_map(|(_, versions)| versions).collect();
@@ -125,7 +126,7 @@ fn differences(owned: &Owned, state: &State, found: &Facts, replies: &BTreeSet<S
             && !matches!(asked.act, Act::Create { .. })
         {
             let epoch = format!("epoch {}", password.version);
-            same("the record's epoch", "true".to_owned(), record.detail.ends_with(&epoch).to_string());
+            same("the record's epoch", "true".to_owned(), record.detail.contains(&epoch).to_string());
         }
         if !asked.request_id.is_empty() {
             let done = |(number, other, _): &&(u64, Asked, _)| {
@@ -221,10 +222,11 @@ async fn sign_in(server: &Server, clients: &Clients, subject: &Subject, state: &
                 verified.map(|verified| verified.to_string()),
             );
         }
-        if let Some(password) = password {
+        let previous = state.previous.as_ref().and_then(|kept| kept.value.as_deref());
+        for password in previous.into_iter().chain(password) {
             let verified = verify(clients, subject, password).await;
             let expected = (!state.locked).to_string();
-            expect("verifies its password:", expected, verified.map(|verified| verified.to_string()));
+            expect("verifies a password in force:", expected, verified.map(|verified| verified.to_string()));
         }
     }
     wrong

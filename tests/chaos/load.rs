@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use fastrand::Rng;
 use prost::Message;
 use rekey::proto::{
-    ChangePasswordRequest, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest, CreateIntegrationRequest,
-    CreateTenantRequest, CreateUserRequest, Device, GenerateSecret, Integration, LockDeviceRequest,
-    LockIntegrationRequest, LockUserRequest, ResetAuthenticationRequest, ResetIntegrationRequest, ResetPasswordRequest,
-    RevokeApiTokenRequest, Tenant, UnlockDeviceRequest, UnlockIntegrationRequest, UnlockUserRequest,
-    UpdateDeviceRequest, UpdateIntegrationRequest, UpdateUserRequest, User, VerifyAuthenticationRequest,
-    VerifyPasswordRequest, change_password_request, create_device_request, create_integration_request,
-    create_user_request, reset_authentication_request, reset_password_request, verify_authentication_request,
-    verify_password_request,
+    AtLimit, ChangePasswordRequest, CreateApiTokenRequest, CreateCallerRequest, CreateDeviceRequest,
+    CreateIntegrationRequest, CreateTenantRequest, CreateUserRequest, Device, GenerateSecret, Integration,
+    LockDeviceRequest, LockIntegrationRequest, LockUserRequest, ResetAuthenticationRequest, ResetIntegrationRequest,
+    ResetPasswordRequest, RevokeApiTokenRequest, RollBackSecretRequest, Tenant, UnlockDeviceRequest,
+    UnlockIntegrationRequest, UnlockUserRequest, UpdateDeviceRequest, UpdateIntegrationRequest, UpdateUserRequest,
+    User, VerifyAuthenticationRequest, VerifyPasswordRequest, change_password_request, create_device_request,
+    create_integration_request, create_user_request, reset_authentication_request, reset_password_request,
+    verify_authentication_request, verify_password_request,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
@@ -32,6 +32,9 @@ const OWNED: usize = 9;
 const DOUBT: usize = 4;
 /// How long a call may take: longer than the service's own bound, so that it is seen to keep that.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a password that was replaced with an overlap is accepted: longer than any run.
+const OVERLAP_S: i64 = 86_400;
 
 /// The history of a load.
 pub(crate) type Log = Recorder<Asked, Answer>;
@@ -178,6 +181,8 @@ impl Worker {
             (Kind::Integration, 3..7, _) => Act::Configure { settings: self.text() },
             (Kind::Integration, ..) => Act::Wipe,
             (Kind::Device, 3, _) => Act::Reset { login: Some(self.login()), source: None },
+            (Kind::Device, 5, Some(_)) => Act::Rotate { source: self.source() },
+            (Kind::Device, 6, Some(state)) if state.previous.is_some() => Act::RollBack,
             (Kind::Device, 4, _) => Act::Reset { login: None, source: Some(self.source()) },
             (Kind::Device, ..) => Act::Reset { login: Some(self.login()), source: Some(self.source()) },
         }
@@ -316,6 +321,25 @@ pub(crate) async fn send(clients: &Clients, asked: &Asked) -> Result<Answer, Sta
             };
             let answer = sent!(devices.reset_authentication(request));
             of_device(&answer, answer.device.as_ref(), answer.authentication.as_ref())
+        }
+        (Kind::Device, Act::Rotate { source }) => {
+            use reset_authentication_request::SecretSource::{Generate, Password};
+            let request = ResetAuthenticationRequest {
+                tenant_id,
+                device_id: id,
+                secret_source: Some(source.map(Password, Generate)),
+                overlap: Some(prost_types::Duration { seconds: OVERLAP_S, nanos: 0 }),
+                at_limit: AtLimit::DropOldest.into(),
+                request_id,
+                ..Default::default()
+            };
+            let answer = sent!(devices.reset_authentication(request));
+            of_device(&answer, answer.device.as_ref(), answer.authentication.as_ref())
+        }
+        (Kind::Device, Act::RollBack) => {
+            let request = RollBackSecretRequest { tenant_id, device_id: id, request_id, ..Default::default() };
+            let answer = sent!(devices.roll_back_secret(request));
+            of_device(&answer, answer.device.as_ref(), None)
         }
         (Kind::Device, Act::Label { value }) => {
             let device = Some(Device { labels: labels(value), ..Device::default() });

@@ -52,6 +52,12 @@ pub(crate) enum Act {
         login: Option<String>,
         source: Option<Source>,
     },
+    /// A device: a new password, and the one that was in force is accepted besides it for a while.
+    Rotate {
+        source: Source,
+    },
+    /// A device: the password before is in force again, alone.
+    RollBack,
     /// An integration: a new password, and all settings wiped, together.
     Wipe,
     /// An integration's settings.
@@ -138,7 +144,9 @@ pub(crate) struct State {
     pub(crate) version: i64,
     pub(crate) login: String,
     pub(crate) password: Option<Kept>,
-    /// The last password before this one that is known.
+    /// The one before, where it is accepted as well.
+    pub(crate) previous: Option<Kept>,
+    /// The last password before this one that is known and void.
     pub(crate) replaced: Option<String>,
     pub(crate) settings: Option<Kept>,
     pub(crate) label: String,
@@ -165,6 +173,7 @@ impl State {
         let set = |state: &mut Self, value: Option<String>| {
             let before = state.password.take().and_then(|kept| kept.value);
             state.replaced = before.or(state.replaced.take());
+            state.previous = None;
             state.password = Some(Kept { value, version });
         };
         match act {
@@ -182,6 +191,16 @@ impl State {
                 if let Some(source) = source {
                     set(&mut state, value(source, shown));
                 }
+            }
+            Act::Rotate { source } => {
+                let dropped = state.previous.take().and_then(|kept| kept.value);
+                state.replaced = dropped.or(state.replaced.take());
+                state.previous = state.password.replace(Kept { value: value(source, shown), version });
+            }
+            Act::RollBack => {
+                let dropped = state.password.take().and_then(|kept| kept.value);
+                state.replaced = dropped.or(state.replaced.take());
+                state.password = state.previous.take();
             }
             Act::Wipe => {
                 set(&mut state, shown);
