@@ -252,7 +252,7 @@ fn help_teaches_and_no_secret_is_an_argument() {
             for line in help.lines().map(str::trim).filter(|line| line.starts_with("--")) {
                 let flag = line.split_whitespace().next().unwrap();
                 let secret = ["password", "token", "secret", "key"].iter().any(|word| flag.contains(word));
-                let fine = ["--page-token", "--api-key", "--no-password", "--change-password-allowed"];
+                let fine = ["--page-token", "--api-key", "--key", "--no-password", "--change-password-allowed"];
                 assert!(!secret || flag.ends_with("-file") || fine.contains(&flag), "{noun} {name}: {line}");
             }
         }

@@ -283,7 +283,7 @@ impl Ops {
             for Renewed { new, .. } in new {
                 self.data_keys.forget_primary(&new.tenant_uid);
             }
-            heard!(run.step(count, done).await);
+            heard!(run.step(count, moved).await);
         }
     }
 
