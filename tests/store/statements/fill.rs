@@ -21,7 +21,7 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
     let rows: [Rows<'_>; 12] = [
         (
             "tenant",
-            2_000,
+            6_000,
             &[
                 ("uid", a),
                 ("external_id", "'t' || i"),
@@ -32,11 +32,11 @@ pub(super) async fn fill(raw: &Raw, tenant: &str) {
                 ("state", "'active'"),
             ],
         ),
-        ("tenant_alias", 2_000, &[("dialect", "'applivery'"), ("name", "'n' || i"), ("tenant_uid", a)]),
-        ("tenant_label", 2_000, &[("tenant_uid", a), ("name", "'tier'"), ("value", "'v' || i")]),
-        ("jwt_issuer", 2_000, &[("tenant_uid", a), ("issuer", "'https://' || i")]),
+        ("tenant_alias", 6_000, &[("dialect", "'applivery'"), ("name", "'n' || i"), ("tenant_uid", a)]),
+        ("tenant_label", 6_000, &[("tenant_uid", a), ("name", "'tier'"), ("value", "'v' || i")]),
+        ("jwt_issuer", 6_000, &[("tenant_uid", a), ("issuer", "'https://' || i")]),
         ("token_issuer", 1_000, &[("tenant_uid", a), ("issuer", "'https://' || i")]),
-        ("data_key", 2_000, &[("uid", b), ("tenant_uid", a), ("wrapping_key_id", "'w1'")]),
+        ("data_key", 6_000, &[("uid", b), ("tenant_uid", a), ("wrapping_key_id", "'w1'")]),
         (
             "subject",
             20_000,
