@@ -349,8 +349,8 @@ struct Constant(AtomicU8);
 impl Entropy for Constant {
     fn fill(&self, buffer: &mut [u8]) {
         buffer.fill(0xab);
-        if let [.., last] = buffer
-            && buffer.len() < 16
+        if buffer.len() < 16
+            && let [.., last] = buffer
         {
             *last = self.0.fetch_add(1, Ordering::Relaxed);
         }
