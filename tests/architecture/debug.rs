@@ -281,9 +281,11 @@ impl Filler {
                 }
             }
             let secret = secret || is_redacted(&field);
-            let value = if field.is_map() {
-                let (key, value) = (self.text(&field, secret), self.text(&field, secret));
-                Value::Map([(MapKey::String(key), Value::String(value))].into())
+            let value = if let Kind::Message(entry) = field.kind()
+                && entry.is_map_entry()
+            {
+                let (key, value) = (self.text(&field, secret), self.value(&entry.map_entry_value_field(), secret));
+                Value::Map([(MapKey::String(key), value)].into())
             } else {
                 let value = self.value(&field, secret);
                 if field.is_list() { Value::List(vec![value]) } else { value }

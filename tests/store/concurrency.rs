@@ -45,8 +45,9 @@ pub(crate) async fn two_that_migrate_at_once_apply_each_step_once(database: Data
     if database.is_sqlite() {
         // What is referred to goes after what refers to it.
         let leaves = ["reply", "audit_link", "audit", "failure", "secret", "subject_label", "subject", "data_key"];
-        let names = ["jwt_issuer", "token_issuer", "used_signature", "tenant_label", "tenant_alias", "tenant"];
-        for table in leaves.into_iter().chain(names).chain(["seaql_migrations"]) {
+        let names = ["jwt_issuer", "token_issuer", "used_signature", "tenant_label", "tenant_alias", "job", "tenant"];
+        let alone = ["replica", "keyring_key", "key_rotation", "installation", "seaql_migrations"];
+        for table in leaves.into_iter().chain(names).chain(alone) {
             database.raw.run(&format!("DROP TABLE {table}")).await;
         }
     } else {

@@ -348,6 +348,16 @@ pub(crate) async fn ends_are_found_by_their_indexes(database: Database) {
              SELECT '{uid}', 'password', i, {stage}, 'sealed', {payload}, 'k', FALSE, FALSE, 5, 5, 0, {end} + i * {hour} FROM n"
         ))
         .await;
+    // And as many subjects as make it dear to read them all.
+    database
+        .raw
+        .run(
+            "INSERT INTO subject (uid, tenant_uid, kind, external_id, state, attributes, version, create_time, update_time) \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
+             SELECT 'other-' || i, tenant_uid, kind, 'other-' || i, state, attributes, version, create_time, update_time \
+             FROM n CROSS JOIN (SELECT * FROM subject LIMIT 1) AS one",
+        )
+        .await;
     database.raw.run("ANALYZE").await;
     let plans = database.store.explain_endings(NOW, DAY).await.unwrap();
     for (plan, index) in plans.iter().zip(["secret_overdue_idx", "secret_ending_idx"]) {
