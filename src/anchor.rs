@@ -161,7 +161,7 @@ impl Keeper {
                 state.seen.epoch = epoch;
                 self.write_down(&mut state);
             }
-            None => self.complain(&state),
+            None => complain(&state.seen),
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Keeper {
                     self.write_down(&mut state);
                 }
             }
-            Some(_) | None => self.complain(&state),
+            Some(_) | None => complain(&state.seen),
         }
         Ok(())
     }
@@ -215,12 +215,11 @@ impl Keeper {
             }
         }
     }
+}
 
-    fn complain(&self, state: &State) {
-        let Installation { uid, epoch } = &state.seen;
-        tracing::error!(
-            installation = %uid, %epoch,
-            "the database went back to an older copy, or is another one, while it was served: the next start will refuse it"
-        );
-    }
+fn complain(Installation { uid, epoch }: &Installation) {
+    tracing::error!(
+        installation = %uid, %epoch,
+        "the database went back to an older copy, or is another one, while it was served: the next start will refuse it"
+    );
 }

@@ -85,7 +85,7 @@ pub(super) async fn rotate_api_token(
         let token = fields.id("token_id", &request.token_id).map(|id| Slot::ApiToken(id.to_string()));
         let named = fields.credential(&request.tenant_id, &request.caller_id, token, request.etag);
         let (overlap, pending, at_limit) = (request.overlap, request.pending, request.at_limit);
-        let placement = fields.placement(Place { overlap, pending, at_limit, expire_time: request.expire_time });
+        let placement = fields.placement(&Place { overlap, pending, at_limit, expire_time: request.expire_time });
         let (Some(named), Some(placement)) = (named, placement) else { return Err(fields.error()) };
         let rotated = ops.rotate_api_token(call, named, placement).await?;
         let Rotated { id: token_id, secret, version, versions: kept } = rotated;
@@ -106,7 +106,7 @@ pub(super) async fn rotate_signing_key(
         let named = fields.credential(&request.tenant_id, &request.caller_id, key, request.etag);
         let shared_key = fields.shared_key(request.shared_key);
         let (overlap, pending, at_limit) = (request.overlap, request.pending, request.at_limit);
-        let placement = fields.placement(Place { overlap, pending, at_limit, expire_time: request.expire_time });
+        let placement = fields.placement(&Place { overlap, pending, at_limit, expire_time: request.expire_time });
         let (Some(named), Some(shared_key), Some(placement)) = (named, shared_key, placement) else {
             return Err(fields.error());
         };

@@ -116,7 +116,7 @@ impl DeviceService for DeviceApi {
             let ResetAuthenticationRequest { overlap, pending, at_limit, expire_time, .. } = request;
             let place = Place { overlap, pending, at_limit, expire_time };
             let placement =
-                if matches!(source, Some(None)) { fields.no_placement(&place) } else { fields.placement(place) };
+                if matches!(source, Some(None)) { fields.no_placement(&place) } else { fields.placement(&place) };
             let (Some(tenant), Some(device_id), Some(user_name), Some(source), Some(placement)) =
                 (tenant, device_id, user_name, source, placement)
             else {

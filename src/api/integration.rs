@@ -132,7 +132,7 @@ impl IntegrationService for IntegrationApi {
             let mut fields = Fields::default();
             let named = fields.named(KIND, &request.tenant_id, &request.integration_id, request.etag);
             let ResetIntegrationRequest { overlap, pending, at_limit, expire_time, .. } = request;
-            let placement = fields.placement(Place { overlap, pending, at_limit, expire_time });
+            let placement = fields.placement(&Place { overlap, pending, at_limit, expire_time });
             let (Some(named), Some(placement)) = (named, placement) else { return Err(fields.error()) };
             let (integration, shown) = self.ops.reset_integration(call, &named, placement).await?;
             Ok(ResetIntegrationResponse { integration: Some(integration.into()), credentials: Some(shown.into()) })

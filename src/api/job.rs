@@ -118,7 +118,7 @@ pub(super) async fn reset_many(
             tolerance: request.tolerance,
         };
         let place = Place { overlap: request.overlap, at_limit: request.at_limit, ..Place::default() };
-        let task = fields.placement(place).and_then(|placement| match placement.beginning {
+        let task = fields.placement(&place).and_then(|placement| match placement.beginning {
             Beginning::Current { overlap } => Some(Task::ResetMany {
                 overlap_s: overlap.as_secs(),
                 drop_oldest: placement.at_limit == AtLimit::DropOldest,

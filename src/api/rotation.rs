@@ -32,7 +32,7 @@ impl Fields {
     }
 
     /// Where a new password is put.
-    pub(super) fn placement(&mut self, place: Place) -> Option<Placement> {
+    pub(super) fn placement(&mut self, place: &Place) -> Option<Placement> {
         let overlap = self.whole_seconds("overlap", place.overlap);
         let beginning = match overlap {
             Some(overlap) if place.pending && !overlap.is_zero() => {

@@ -145,10 +145,9 @@ impl<R: Read> Reader<R> {
     }
 
     fn take(&mut self, piece: &mut [u8]) -> Result<(), BackupError> {
-        self.from.read_exact(piece).map_err(|cause| match cause.kind() {
-            io::ErrorKind::UnexpectedEof => cut_off(),
-            _ => cause.into(),
-        })?;
+        self.from
+            .read_exact(piece)
+            .map_err(|cause| if cause.kind() == io::ErrorKind::UnexpectedEof { cut_off() } else { cause.into() })?;
         self.count(piece);
         Ok(())
     }

@@ -67,9 +67,9 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let what = if streams { "standard output".to_owned() } else { file.display().to_string() };
     let said = told(&summary, &what, output);
     if streams {
-        output::say(&said)
+        output::say(&said);
     } else {
-        output::line(&said)
+        output::line(&said);
     }
     output::say("The keyring is not in it: keep a copy of that elsewhere.");
     Ok(())
@@ -97,7 +97,7 @@ async fn write(store: &Store, keyring: &Keyring, to: impl io::Write) -> Result<S
     let buffer = BufWriter::with_capacity(1 << 20, to);
     let written = backup::write(store, keyring, now, entropy, buffer, |progress| bar.show(progress)).await;
     bar.end();
-    written.map_err(|error| failure(error, "the backup was not made"))
+    written.map_err(|error| failure(&error, "the backup was not made"))
 }
 
 /// Under another name beside its own until it is whole and on the disk.
@@ -149,7 +149,7 @@ fn seconds(time: Timestamp) -> String {
 }
 
 /// An exit code for each kind of failure.
-pub(super) fn failure(error: BackupError, what: &str) -> Failure {
+pub(super) fn failure(error: &BackupError, what: &str) -> Failure {
     let exit = match error {
         BackupError::File(_) => Exit::Failed,
         BackupError::Keyring(_) => Exit::Keyring,

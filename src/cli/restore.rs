@@ -95,11 +95,11 @@ async fn restore(
     let (into, name) = (config.store()?, source.name.clone());
     let restored =
         backup::restore(source.reader(), keyring, &into, seen.as_ref(), rollback.as_ref(), now, |progress| {
-            bar.show(progress)
+            bar.show(progress);
         });
     let restored = restored.await;
     bar.end();
-    let mut restored = restored.map_err(|error| failure(error, "nothing was restored"))?;
+    let mut restored = restored.map_err(|error| failure(&error, "nothing was restored"))?;
     for table in &restored.left_out {
         output::say(&format!("The table {table} is none of rekey's, and was left out."));
     }
@@ -119,7 +119,7 @@ async fn verify(source: &mut Source, keyring: &Keyring) -> Result<Summary, Failu
     let checked = backup::check(source.reader(), keyring, |progress| bar.show(progress)).await;
     bar.end();
     let what = format!("{} is no backup to rely on", source.name);
-    checked.map_err(|error| failure(error, &what))
+    checked.map_err(|error| failure(&error, &what))
 }
 
 /// Goes on from the database as it is.

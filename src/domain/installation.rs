@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn an_accepted_rollback_is_past_everything_of_the_line_before() {
-        let seen = Epoch::from_stored(3 << 32 | 17);
+        let seen = Epoch::from_stored((3 << 32) | 0x11);
         assert_eq!(seen.to_string(), "3.17");
         assert_eq!(seen.next_line().to_string(), "4.0");
-        assert!(Epoch::from_stored(3 << 32 | 0xffff_ffff) < seen.next_line());
+        assert!(Epoch::from_stored((3 << 32) | 0xffff_ffff) < seen.next_line());
         assert!(Epoch::FIRST < Epoch::FIRST.next_line());
     }
 }

@@ -265,7 +265,7 @@ impl Ops {
                 self.record_check(call, *kind, reference, true, "").await;
                 return Ok(Some(RightSecret { id: proven.id.clone(), version: proven.password.version }));
             }
-            turn => turn,
+            turn @ (Entered::Kept(_) | Entered::Place(_)) => turn,
         };
         let before = self.before();
         let Looked { found, other } = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;

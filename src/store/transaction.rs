@@ -57,7 +57,8 @@ impl Store {
         let (writer, reply) = (self.writer.clone(), self.reply.clone());
         let (changes, acts) = (Arc::clone(&self.changes), Arc::clone(&self.acts));
         let doubt = self.doubt.clone();
-        in_own_task(C::NAME, async move {
+        // In a box: what a command needs while it runs is no part of the futures of all that ask for it.
+        let work = Box::pin(async move {
             let mut attempt = 1;
             loop {
                 match within(C::TIMEOUT, &doubt, try_once(&writer, &command, reply.as_deref())).await {
@@ -82,8 +83,8 @@ impl Store {
                     }
                 }
             }
-        })
-        .await
+        });
+        in_own_task(C::NAME, work).await
     }
 }
 

@@ -228,7 +228,7 @@ impl Rekey {
         let environment = environment(&clock);
         Keyring::create(&options.keyring_file, clock.now(), &SystemEntropy).unwrap();
         let admin_token = app::initialise(&options, &environment).await.unwrap().expose_secret().to_owned();
-        Stopped { clock, admin_token, directory, options }.start().await
+        Box::pin(Stopped { clock, admin_token, directory, options }.start()).await
     }
 
     /// On a new PostgreSQL database; `None` where there is no server.

@@ -137,7 +137,7 @@ proptest! {
         let uses = KeyUse { data_keys, tokens, primary_time, ..KeyUse::default() };
         let silent = Duration::from_mins(silent_min);
         let replica = replica("a", &["old", "new"], if makes { &["old"] } else { &["new"] }, silent);
-        if may_retire(&old, &keys, &uses, &[replica.clone()], NOW, force).is_ok() {
+        if may_retire(&old, &keys, &uses, std::slice::from_ref(&replica), NOW, force).is_ok() {
             let is_wrapping = purpose == KeyPurpose::Wrapping;
             prop_assert!(!(is_wrapping && data_keys > 0));
             prop_assert!(force && !is_wrapping || !(makes && silent < Replica::LATELY));

@@ -50,9 +50,11 @@ pub(super) struct Act {
 
 /// How a subject fares that an act was refused for.
 pub(super) fn fate(error: &Error) -> Fate {
-    match error.reason() {
-        reason @ (Reason::RankTooLow | Reason::SecretNotSet | Reason::TwoSecretsLive) => Fate::Skipped(reason),
-        reason => Fate::Failed(reason),
+    let reason = error.reason();
+    if matches!(reason, Reason::RankTooLow | Reason::SecretNotSet | Reason::TwoSecretsLive) {
+        Fate::Skipped(reason)
+    } else {
+        Fate::Failed(reason)
     }
 }
 

@@ -424,6 +424,6 @@ async fn wait(run: &mut Run<'_>, settle: Duration) -> Result<(), Unheard> {
         if elapsed >= settle {
             return Ok(());
         }
-        tokio::time::sleep((settle - elapsed).min(Duration::from_secs(1))).await;
+        tokio::time::sleep(settle.saturating_sub(elapsed).min(Duration::from_secs(1))).await;
     }
 }

@@ -121,20 +121,17 @@ const MIGRATIONS: &str = "seaql_migrations";
 /// Every table but the migrations' own, each after those that its rows refer to.
 async fn tables<C: ConnectionTrait>(database: &C) -> Result<Vec<Table>, Failure> {
     let backend = database.get_database_backend();
-    let columns = match backend {
-        DbBackend::Postgres => {
-            "SELECT c.relname::text AS \"table\", a.attname::text AS \"column\", format_type(a.atttypid, NULL) AS kind
-             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-             WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
-               AND a.attnum > 0 AND NOT a.attisdropped
-             ORDER BY c.relname, a.attnum"
-        }
-        _ => {
-            "SELECT t.name AS \"table\", c.name AS \"column\", c.type AS kind
-             FROM sqlite_master t JOIN pragma_table_info(t.name) c
-             WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-             ORDER BY t.name, c.cid"
-        }
+    let columns = if backend == DbBackend::Postgres {
+        "SELECT c.relname::text AS \"table\", a.attname::text AS \"column\", format_type(a.atttypid, NULL) AS kind
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
+           AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY c.relname, a.attnum"
+    } else {
+        "SELECT t.name AS \"table\", c.name AS \"column\", c.type AS kind
+         FROM sqlite_master t JOIN pragma_table_info(t.name) c
+         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+         ORDER BY t.name, c.cid"
     };
     let mut tables: Vec<Table> = Vec::new();
     for row in database.query_all_raw(Statement::from_string(backend, columns)).await? {
@@ -157,19 +154,16 @@ async fn tables<C: ConnectionTrait>(database: &C) -> Result<Vec<Table>, Failure>
 /// Which table refers to which other one.
 async fn references<C: ConnectionTrait>(database: &C) -> Result<Vec<(String, String)>, Failure> {
     let backend = database.get_database_backend();
-    let query = match backend {
-        DbBackend::Postgres => {
-            "SELECT c.relname::text AS \"from\", t.relname::text AS \"to\"
-             FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class t ON t.oid = k.confrelid
-             WHERE k.contype = 'f' AND c.relnamespace = current_schema()::regnamespace"
-        }
-        _ => {
-            "SELECT t.name AS \"from\", k.\"table\" AS \"to\"
-             FROM sqlite_master t JOIN pragma_foreign_key_list(t.name) k WHERE t.type = 'table'"
-        }
+    let query = if backend == DbBackend::Postgres {
+        "SELECT c.relname::text AS \"from\", t.relname::text AS \"to\"
+         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class t ON t.oid = k.confrelid
+         WHERE k.contype = 'f' AND c.relnamespace = current_schema()::regnamespace"
+    } else {
+        "SELECT t.name AS \"from\", k.\"table\" AS \"to\"
+         FROM sqlite_master t JOIN pragma_foreign_key_list(t.name) k WHERE t.type = 'table'"
     };
     let rows = database.query_all_raw(Statement::from_string(backend, query)).await?;
-    Ok(rows.iter().map(|row| Ok((row.try_get("", "from")?, row.try_get("", "to")?))).collect::<Result<_, Failure>>()?)
+    rows.iter().map(|row| Ok((row.try_get("", "from")?, row.try_get("", "to")?))).collect()
 }
 
 /// Each table after those it refers to; where some refer to each other in a ring, as they come.

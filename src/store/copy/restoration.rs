@@ -252,11 +252,12 @@ impl Unfinished {
             let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
         })();
-        published.map_err(|cause| match cause.kind() {
-            io::ErrorKind::AlreadyExists => {
+        published.map_err(|cause| {
+            if cause.kind() == io::ErrorKind::AlreadyExists {
                 Error::new(Reason::AlreadyExists, "somebody else made the database meanwhile")
+            } else {
+                unavailable(format!("{}: {cause}", self.path.display()))
             }
-            _ => unavailable(format!("{}: {cause}", self.path.display())),
         })
     }
 }
