@@ -49,7 +49,7 @@ pub enum Bug {
     OwnClock,
     /// A stage has another name than the version before knows.
     StageRenamed,
-    /// Transactions are run by the calls themselves, and dropped with them.
+    /// A change ends with its call, and its answer is kept after it.
     TransactionInCall,
 }
 

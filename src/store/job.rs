@@ -276,8 +276,6 @@ struct StepJob {
 
 impl Command for StepJob {
     const NAME: &'static str = "step_job";
-    // Devices and users call nobody.
-    const BOOKKEEPING: bool = true;
     type Output = bool;
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<bool, Failure> {

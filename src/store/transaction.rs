@@ -37,8 +37,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) trait Command: Send + Sync + 'static {
     /// Its name in logs.
     const NAME: &'static str;
-    /// Whether it leaves alone all that says who may call and what for. What others remember of that is void after any
-    /// other command, so nothing has to be done about it where a command is added.
+    /// Whether it leaves alone all that says who may call and what for, and which passwords are right. What others remember
+    /// of that is void after any other command, so nothing has to be done about it where a command is added.
     const BOOKKEEPING: bool = false;
     /// How long it may take.
     const TIMEOUT: Duration = TIMEOUT;
@@ -138,7 +138,7 @@ async fn try_once<C: Command>(
     let transaction = begin(writer).await?;
     let apply = async {
         if let Some((reply, now)) = reply
-            && is_planted(Bug::ReplyApart)
+            && (is_planted(Bug::ReplyApart) || is_planted(Bug::TransactionInCall))
         {
             set_aside(Part::Reply(Box::new(reply.clone()), *now));
         } else if let Some((reply, now)) = reply {

@@ -63,6 +63,7 @@ async fn a_taken_port_and_an_empty_database_are_refused_with_a_sentence() {
 
     let mut options = rekey.options.clone();
     options.store = StoreOptions::sqlite(&rekey.directory.path().join("empty.db"), 1);
+    options.anchor_file = rekey.directory.path().join("another-anchor.json");
     let error = refusal(&rekey, options.clone()).await;
     assert!(matches!(error, StartError::Store(_)) && error.to_string().contains("rekey migrate"), "{error}");
     Service::start(options, rekey.environment(), true).await.unwrap().stop().await;

@@ -19,11 +19,12 @@ use crate::{
     dynamic::{bearer, call, furnish},
 };
 
-/// Every row of every table, as text; but attempts at passwords, which count however they are meant.
+/// Every row of every table, as text; but attempts at passwords, which count however they are meant, and what each start
+/// and each use of the administrator's token writes behind.
 async fn rows(raw: &Raw) -> Vec<String> {
     let mut all = Vec::new();
-    for table in raw.texts("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'failure'").await {
-        let columns = raw.texts(&format!("SELECT name FROM pragma_table_info('{table}')")).await;
+    for table in raw.texts("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('failure', 'installation', 'keyring_key')").await {
+        let columns = raw.texts(&format!("SELECT name FROM pragma_table_info('{table}') WHERE name NOT IN ('last_used_time', 'use_count')")).await;
         let row: Vec<_> = columns.iter().map(|column| format!("quote({column})")).collect();
         let rows = raw.texts(&format!("SELECT {} FROM {table} ORDER BY 1", row.join(" || ' ' || "))).await;
         all.extend(rows.into_iter().map(|row| format!("{table}: {row}")));
