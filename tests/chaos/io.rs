@@ -24,13 +24,15 @@ struct Bench {
     site: Site,
     server: Server,
     workers: Vec<Worker>,
+    /// Whether a kill follows each fault: then the file alone says what was done.
+    is_killed_after: bool,
 }
 
 /// What is changed while a fault is laid.
 const VICTIMS: [usize; 2] = [0, 1];
 
 impl Bench {
-    async fn new(bug: Option<&str>) -> Self {
+    async fn new(bug: Option<&str>, is_killed_after: bool) -> Self {
         let mut site = Site::on_sqlite();
         if let Some(bug) = bug {
             site.plant(bug);
@@ -44,7 +46,7 @@ impl Bench {
             let asked = worker.asked(worker.owned[place].subject.clone(), act, String::new());
             worker.ask(&clients, place, asked).await;
         }
-        Self { site, server, workers: vec![worker] }
+        Self { site, server, workers: vec![worker], is_killed_after }
     }
 
     /// Asks for a change; how it ended.
@@ -71,6 +73,9 @@ impl Bench {
         let trap = Trap::lay(&self.server, call, ordinal, fault);
         let ended = self.ask(victim, act).await;
         let (_, mut fired) = trap.lift(call);
+        if self.is_killed_after {
+            self.server.kill();
+        }
         let mut wrong = Vec::new();
         match (&ended, fault) {
             (Ended::Acknowledged(_), Fault::Error(_)) if fired && call == "fsync" => {
@@ -80,11 +85,11 @@ impl Bench {
             _ => {}
         }
         if !self.server.runs() {
-            fired = true;
+            fired |= !self.is_killed_after;
             // Killed, or it gave up: then in order.
             let next = self.site.serve().await;
             let (status, log) = std::mem::replace(&mut self.server, next).end();
-            if fault != Fault::Kill && !status.success() {
+            if fault != Fault::Kill && !self.is_killed_after && !status.success() {
                 wrong.push(format!("the process ended: {status}\n{log}"));
             }
         }
@@ -94,8 +99,8 @@ impl Bench {
 }
 
 /// Lays the fault at the first, second, … call of each name during a reset, until none fires. What is wrong, and where.
-async fn at_every_call(faults: &[Fault], bug: Option<&str>) -> Vec<String> {
-    let (mut bench, begun) = (Bench::new(bug).await, Instant::now());
+async fn at_every_call(faults: &[Fault], is_killed_after: bool, bug: Option<&str>) -> Vec<String> {
+    let (mut bench, begun) = (Bench::new(bug, is_killed_after).await, Instant::now());
     for fault in faults {
         for (call, victim) in CALLS.into_iter().flat_map(|call| VICTIMS.map(|victim| (call, victim))) {
             let mut ordinal = 1;
@@ -122,7 +127,7 @@ async fn at_every_call(faults: &[Fault], bug: Option<&str>) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_write_leaves_all_or_nothing() {
     if can_inject() {
-        assert_eq!(at_every_call(&[Fault::Kill], None).await, Vec::<String>::new());
+        assert_eq!(at_every_call(&[Fault::Kill], false, None).await, Vec::<String>::new());
     }
 }
 
@@ -130,7 +135,14 @@ async fn a_kill_at_any_write_leaves_all_or_nothing() {
 async fn an_error_at_any_write_is_no_answer_and_no_half() {
     if can_inject() {
         let faults = [Fault::Error("EIO"), Fault::Error("ENOSPC")];
-        assert_eq!(at_every_call(&faults, None).await, Vec::<String>::new());
+        assert_eq!(at_every_call(&faults, false, None).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_an_error_at_any_write_leaves_what_was_answered() {
+    if can_inject() {
+        assert_eq!(at_every_call(&[Fault::Error("EIO")], true, None).await, Vec::<String>::new());
     }
 }
 
@@ -143,7 +155,7 @@ async fn each_acknowledged_change_waits_for_the_disk() {
     }
     let mut counts = Vec::new();
     for bug in [None, Some("synchronous_off")] {
-        let mut bench = Bench::new(bug).await;
+        let mut bench = Bench::new(bug, false).await;
         let trap = Trap::count(&bench.server, "fsync,fdatasync");
         for _ in 0..CHANGES {
             let ended = bench.ask(1, Act::Wipe).await;
@@ -162,9 +174,12 @@ async fn bugs_at_single_writes_are_caught() {
         return;
     }
     let (kill, error) = ([Fault::Kill], [Fault::Error("EIO")]);
-    for (bug, faults) in [("settings_apart", &kill), ("commit_error_ignored", &error), ("commit_error_refused", &error)]
-    {
-        let wrong = at_every_call(faults, Some(bug)).await;
+    for (bug, faults, is_killed_after) in [
+        ("settings_apart", &kill, false),
+        ("commit_error_ignored", &error, false),
+        ("commit_error_refused", &error, true),
+    ] {
+        let wrong = at_every_call(faults, is_killed_after, Some(bug)).await;
         let first = wrong.first().unwrap_or_else(|| panic!("the bug {bug} was not caught"));
         say(format_args!("{bug} was caught as: {}", first.lines().next().unwrap_or_default()));
     }
