@@ -64,7 +64,7 @@ fn main() {
     let ratio = |flood: &mut Times, idle: &mut Times| millis(quantile(flood, 990)) / millis(quantile(idle, 990));
     println!("p99 in the flood / idle: GetUser {:.1}", ratio(&mut during.get, &mut idle.get));
     println!("p99 in the flood / idle: health  {:.1}", ratio(&mut during.health, &mut idle.health));
-    flood.tell(capacity, length, service::own_cpu() - own);
+    flood.tell(capacity, length, service::own_cpu().saturating_sub(own));
     flood.tell_memory(&service, before);
 }
 

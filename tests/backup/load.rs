@@ -105,11 +105,11 @@ async fn what_was_acknowledged_before_a_backup_is_in_it_and_nothing_by_half() {
             writer.await.unwrap();
         }
         let engine = if rekey.options.store.sqlite_path().is_some() { "SQLite" } else { "PostgreSQL" };
-        let average = |all: Duration| all.as_secs_f64() * 1_000.0 / *BACKUPS as f64;
+        let average = |all: Duration| all / u32::try_from(*BACKUPS).unwrap();
         println!(
             "{engine}: {} backups of {} rows on average, {during} changes while they were made; \
              lost of what was acknowledged before: 0 (RPO: the time of the backup), half changes: 0; \
-             a backup took {:.0} ms, a restore until the service was ready {:.0} ms (RTO)",
+             a backup took {:.1?}, a restore until the service was ready {:.1?} (RTO)",
             *BACKUPS,
             rows / *BACKUPS as u64,
             average(backing_up),

@@ -1,10 +1,10 @@
 //! Backups, on both engines: what is in them, under load; what of an altered one is refused; and what of an older one.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test stops at the first surprise, and says what it measured"
 )]

@@ -31,7 +31,9 @@ async fn columns(options: &StoreOptions) -> BTreeMap<String, Vec<String>> {
         found.entry(row.try_get("", "t").unwrap()).or_default().push(row.try_get("", "c").unwrap());
     }
     found.remove("seaql_migrations").unwrap();
-    found.values_mut().for_each(|columns| columns.sort());
+    for columns in found.values_mut() {
+        columns.sort();
+    }
     found
 }
 

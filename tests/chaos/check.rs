@@ -125,8 +125,10 @@ fn differences(owned: &Owned, state: &State, found: &Facts, replies: &BTreeSet<S
             && password.version == state.version
             && !matches!(asked.act, Act::Create { .. })
         {
-            let epoch = format!("epoch {}", password.version);
-            same("the record's epoch", "true".to_owned(), record.detail.contains(&epoch).to_string());
+            // Where the one before is accepted besides, it ends nothing that was begun with it.
+            let name = if matches!(asked.act, Act::Rotate { .. }) { "version" } else { "epoch" };
+            let told = record.detail.contains(&format!("{name} {}", password.version));
+            same(&format!("the record's {name}"), "true".to_owned(), told.to_string());
         }
         if !asked.request_id.is_empty() {
             let done = |(number, other, _): &&(u64, Asked, _)| {

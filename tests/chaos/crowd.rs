@@ -24,7 +24,7 @@ async fn narrow(name: &str, bug: Option<&str>) -> Option<(Scene, Proxy)> {
     let (address, database) = url.strip_prefix("postgres://rekey@").unwrap().split_once('/').unwrap();
     let proxy = Proxy::before(address.parse().unwrap()).await;
     let mut site = Site::on(format!("postgres://rekey@{}/{database}", proxy.address()));
-    site.set("REKEY_DATABASE__MAX_CONNECTIONS", 2);
+    site.set("REKEY_DATABASE__MAX_CONNECTIONS", "2");
     let scene = Scene::new(name, site, bug).await;
     Some((scene, proxy))
 }
@@ -80,7 +80,7 @@ async fn callers_that_are_gone_without_a_word_hold_up_nobody() {
     /// Fewer than the service takes of one peer.
     const GONE: usize = 40;
     let mut site = Site::on_sqlite();
-    site.set("REKEY_DRAIN_S", 2);
+    site.set("REKEY_DRAIN_S", "2");
     let mut scene = Scene::new("half-open", site, None).await;
     let proxy = Proxy::before(scene.server.address()).await;
     let mut gone = Vec::new();

@@ -177,13 +177,12 @@ impl Worker {
             (Kind::User, 3..6, Some(state)) if !state.locked && password.is_some() => {
                 Act::Change { current: password.unwrap_or_default(), new: self.password() }
             }
-            (Kind::User, ..) => Act::Reset { login: None, source: Some(self.source()) },
+            (Kind::User, ..) | (Kind::Device, 4, _) => Act::Reset { login: None, source: Some(self.source()) },
             (Kind::Integration, 3..7, _) => Act::Configure { settings: self.text() },
             (Kind::Integration, ..) => Act::Wipe,
             (Kind::Device, 3, _) => Act::Reset { login: Some(self.login()), source: None },
             (Kind::Device, 5, Some(_)) => Act::Rotate { source: self.source() },
             (Kind::Device, 6, Some(state)) if state.previous.is_some() => Act::RollBack,
-            (Kind::Device, 4, _) => Act::Reset { login: None, source: Some(self.source()) },
             (Kind::Device, ..) => Act::Reset { login: Some(self.login()), source: Some(self.source()) },
         }
     }
@@ -278,6 +277,7 @@ impl Owned {
 }
 
 /// Sends a request, and reads its answer.
+#[expect(clippy::too_many_lines, reason = "one arm for each act at each kind of subject")]
 pub(crate) async fn send(clients: &Clients, asked: &Asked) -> Result<Answer, Status> {
     let Asked { subject: Subject { kind, id }, act, request_id, trace } = asked;
     let Clients { mut users, mut devices, mut integrations, mut callers, .. } = clients.clone();

@@ -5,7 +5,13 @@
 //! `src/planted.rs`, that it must catch. Each prints its seed; `REKEY_CHAOS_SEED` sets it, `REKEY_CHAOS_ROUNDS` how often
 //! it is done.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise, and says how long it took"
+)]
 
 mod check;
 mod cluster;

@@ -3,8 +3,6 @@
 //! Every check here returns what does not hold, so that it can be run with a planted bug and be asked for that. How much
 //! is done says `REKEY_CHAOS_ROUNDS`: rounds, histories, or seconds.
 
-#![expect(clippy::disallowed_methods, reason = "how long it took")]
-
 mod beginning;
 mod clocks;
 mod etags;

@@ -42,6 +42,13 @@ pub(crate) struct Scene {
 /// Workers under way, and what stops them.
 pub(crate) struct Working(CancellationToken, Vec<JoinHandle<Worker>>);
 
+impl Working {
+    /// Whether each is in doubt about everything it has.
+    fn is_finished(&self) -> bool {
+        self.1.iter().all(JoinHandle::is_finished)
+    }
+}
+
 impl Scene {
     /// With a planted bug where one is named.
     pub(crate) async fn new(name: &str, mut site: Site, bug: Option<&str>) -> Self {
@@ -92,15 +99,23 @@ impl Scene {
         }
     }
 
-    /// Works, but for one, until everything is in doubt: nothing is done any more. The one's subjects stay known.
+    /// Works, but for one, until nothing is done any more. The one's subjects stay known.
     pub(crate) async fn work_in_vain(&mut self) {
+        /// Changes in a row that are not done.
+        const VAIN: usize = 60;
         let witness = self.workers.remove(0);
-        let Working(_, workers) = self.work();
-        for worker in workers {
-            let worker = tokio::time::timeout(PATIENCE, worker).await;
-            self.workers
-                .push(worker.unwrap_or_else(|_| panic!("{}: changes are made all the same", self.name)).unwrap());
+        let (begun, first, working) = (Instant::now(), self.log.begun(), self.work());
+        let is_vain = || {
+            let calls = self.log.since(first);
+            let ended = calls.iter().rev().filter(|call| call.asked.act.changes() && call.outcome.is_some());
+            let last: Vec<_> = ended.take(VAIN).collect();
+            last.len() == VAIN && last.iter().all(|call| !matches!(call.outcome, Some(Ended::Acknowledged(_))))
+        };
+        while !working.is_finished() && !is_vain() {
+            assert!(begun.elapsed() < PATIENCE, "{}: changes are made all the same", self.name);
+            tokio::time::sleep(PAUSE).await;
         }
+        self.rest(working).await;
         self.workers.push(witness);
     }
 
@@ -178,11 +193,12 @@ impl Scene {
                 let (subject, act) = (owned.subject.clone(), Act::Label { value: "full".to_owned() });
                 let request_id = worker.name_of_request();
                 let asked = worker.asked(subject, act, request_id);
-                match worker.ask(&clients, place, asked).await {
-                    Ended::Unknown { denied: true, .. } => {}
-                    Ended::Unknown { said, .. } if said.contains("OUTCOME_UNKNOWN") => {}
-                    ended => panic!("{}: {ended:?}\n{}", self.name, self.server.log()),
-                }
+                let ended = worker.ask(&clients, place, asked).await;
+                let is_clear = match &ended {
+                    Ended::Unknown { said, denied } => *denied || said.contains("OUTCOME_UNKNOWN"),
+                    Ended::Acknowledged(_) | Ended::Refused(..) => false,
+                };
+                assert!(is_clear, "{}: {ended:?}\n{}", self.name, self.server.log());
             }
         }
     }

@@ -124,8 +124,8 @@ impl Site {
     }
 
     /// From the next start on, processes have this in their environment.
-    pub(crate) fn set(&mut self, variable: &str, value: impl ToString) {
-        self.environment.push((variable.to_owned(), value.to_string()));
+    pub(crate) fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
     /// From the next start on, processes have this bug of `src/planted.rs`.

@@ -133,7 +133,7 @@ impl Stopped {
 
     pub(crate) async fn start(self) -> Rekey {
         let Self { clock, admin_token, directory, options } = self;
-        let service = Service::start(options.clone(), environment(&clock), false).await.unwrap();
+        let service = Box::pin(Service::start(options.clone(), environment(&clock), false)).await.unwrap();
         let grpc = service.address();
         let channel = connect(grpc).await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -145,7 +145,7 @@ impl Stopped {
             identity: gateway::identity(&admin_token),
             docs: true,
         };
-        let gateway = Gateway::start(options_of_gateway).await.unwrap();
+        let gateway = Box::pin(Gateway::start(options_of_gateway)).await.unwrap();
         let http = gateway.address();
         Rekey { clock, admin_token, directory, options, grpc, http, channel, service, gateway }
     }
@@ -228,7 +228,7 @@ impl Rekey {
         let environment = environment(&clock);
         Keyring::create(&options.keyring_file, clock.now(), &SystemEntropy).unwrap();
         let admin_token = app::initialise(&options, &environment).await.unwrap().expose_secret().to_owned();
-        Box::pin(Stopped { clock, admin_token, directory, options }.start()).await
+        Stopped { clock, admin_token, directory, options }.start().await
     }
 
     /// On a new PostgreSQL database; `None` where there is no server.
@@ -263,7 +263,7 @@ impl Rekey {
     pub(crate) async fn replica_with(&self, adjust: impl FnOnce(&mut ServiceOptions)) -> Replica {
         let mut options = self.options.clone();
         adjust(&mut options);
-        let service = Service::start(options, self.environment(), false).await.unwrap();
+        let service = Box::pin(Service::start(options, self.environment(), false)).await.unwrap();
         let channel = connect(service.address()).await;
         Replica { service, channel }
     }

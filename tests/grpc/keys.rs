@@ -43,6 +43,7 @@ struct World {
     repeated: (ResetAuthenticationRequest, String),
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn generated() -> Option<reset_authentication_request::SecretSource> {
     Some(reset_authentication_request::SecretSource::Generate(GenerateSecret::default()))
 }

@@ -458,13 +458,13 @@ async fn the_last_passwords_are_refused(rekey: Rekey) {
 
 #[tokio::test]
 async fn the_last_passwords_are_refused_on_sqlite() {
-    the_last_passwords_are_refused(Rekey::start().await).await;
+    Box::pin(the_last_passwords_are_refused(Rekey::start().await)).await;
 }
 
 #[tokio::test]
 async fn the_last_passwords_are_refused_on_postgres() {
     if let Some(rekey) = Rekey::start_on_postgres().await {
-        the_last_passwords_are_refused(rekey).await;
+        Box::pin(the_last_passwords_are_refused(rekey)).await;
     }
 }
 

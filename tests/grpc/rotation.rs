@@ -58,11 +58,13 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn span(duration: Duration) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds: i64::try_from(duration.as_secs()).unwrap(), nanos: 0 })
 }
 
 /// So long after the clock's beginning.
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn at(duration: Duration) -> Option<prost_types::Timestamp> {
     let seconds = START + i64::try_from(duration.as_secs()).unwrap();
     Some(prost_types::Timestamp { seconds, nanos: 0 })
@@ -173,7 +175,7 @@ async fn both_verify_until_the_deadline_and_not_after(rekey: Rekey) {
     let listed = clients.clone().devices.list_devices(listed).await.unwrap().into_inner().devices;
     assert_eq!(listed, [device]);
 
-    rekey.clock.advance(overlap - Duration::from_mins(1));
+    rekey.clock.advance(overlap.saturating_sub(Duration::from_mins(1)));
     assert_eq!([version(&clients, FIRST).await, version(&clients, SECOND).await], [1, 2]);
     rekey.clock.advance(Duration::from_mins(2));
     assert_eq!([version(&clients, FIRST).await, version(&clients, SECOND).await], [0, 2]);

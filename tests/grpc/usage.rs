@@ -163,7 +163,8 @@ async fn uses_of_two_replicas_add_up(rekey: Rekey) {
     replica.stop().await;
     assert_eq!(etag(&rekey.admin()).await, before, "a use is no change");
     for (kind, uses) in [("device", 2.0), ("user", 2.0), ("signing_key", 0.0)] {
-        assert_eq!(metric(&rekey, &format!("rekey_secret_uses_total{{kind=\"{kind}\"}}")).await, uses, "{kind}");
+        let counted = metric(&rekey, &format!("rekey_secret_uses_total{{kind=\"{kind}\"}}")).await;
+        assert!((counted - uses).abs() < 0.5, "{kind}: {counted} instead of {uses}");
     }
     let _stopped = rekey.pause().await;
     for (subject, slot, uses) in [("d1", "password", 3), ("ada", "password", 3), ("svc", "token", 6)] {
@@ -190,7 +191,7 @@ async fn a_flood_of_uses_is_few_statements(rekey: Rekey) {
     }
     let raw = Raw::open(&rekey.options).await;
     assert!(metric(&rekey, "rekey_secret_uses_total{kind=\"api_token\"}").await > 2_000.0, "the administrator's too");
-    assert_eq!(metric(&rekey, "rekey_secret_uses_dropped_total").await, 0.0);
+    assert!(metric(&rekey, "rekey_secret_uses_dropped_total").await < 1.0);
     // One every two seconds, and one more for who is slow.
     let statements = metric(&rekey, "rekey_secret_uses_writes_total{outcome=\"done\"}").await;
     assert!(statements < 200.0, "{statements} statements");

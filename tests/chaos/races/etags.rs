@@ -33,7 +33,7 @@ enum About {
 /// Where it is sent.
 #[derive(Clone)]
 enum Way {
-    Grpc(Clients),
+    Grpc(Box<Clients>),
     Rest { client: reqwest::Client, gateway: SocketAddr, token: String },
 }
 
@@ -48,7 +48,7 @@ enum Came {
 
 async fn reset(way: Way, about: About, etag: String) -> Result<Came, String> {
     match way {
-        Way::Grpc(clients) => reset_by_grpc(clients, about, etag).await,
+        Way::Grpc(clients) => reset_by_grpc(*clients, about, etag).await,
         Way::Rest { client, gateway, token } => {
             let path = match about {
                 About::Device => "devices/d1:resetAuthentication",
@@ -111,8 +111,13 @@ async fn furnish(admin: &mut Clients) -> (String, String) {
     let device = admin.devices.create_device(device).await.unwrap().into_inner().device.unwrap();
     let secret_source = Some(create_user_request::SecretSource::Generate(GenerateSecret::default()));
     let (tenant_id, user_id) = (TENANT.to_owned(), "ada".to_owned());
-    let username = "ada@acme.example".to_owned();
-    let user = CreateUserRequest { tenant_id, user_id, username, secret_source, ..Default::default() };
+    let user = CreateUserRequest {
+        tenant_id,
+        user_id,
+        username: "ada@acme.example".to_owned(),
+        secret_source,
+        ..Default::default()
+    };
     let user = admin.users.create_user(user).await.unwrap().into_inner().user.unwrap();
     (device.etag, user.etag)
 }
@@ -146,7 +151,7 @@ async fn race(fleet: &Fleet, rounds: u64) -> Vec<String> {
     let gateways: Vec<_> = fleet.servers.iter().map(|server| fleet.site.gateway(server.address())).collect();
     let token = &fleet.site.admin_token;
     let client = reqwest::Client::new();
-    let mut ways: Vec<Way> = fleet.admins().into_iter().map(Way::Grpc).collect();
+    let mut ways: Vec<Way> = fleet.admins().into_iter().map(|clients| Way::Grpc(Box::new(clients))).collect();
     ways.extend(gateways.iter().map(|gateway| Way::Rest {
         client: client.clone(),
         gateway: gateway.address(),

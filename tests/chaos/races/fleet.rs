@@ -78,9 +78,9 @@ pub(super) fn errors(server: &Server) -> Vec<String> {
 /// Nobody is held up by rates or soft locks: what is asked here in seconds is more than what anybody asks.
 pub(super) fn without_limits(site: &mut Site) {
     for limit in ["CALLER_PER_SECOND", "TENANT_PER_SECOND", "TARGET_PER_SECOND", "SOURCE_FAILURES_PER_MINUTE"] {
-        site.set(&format!("REKEY_LIMITS__{limit}"), 0);
+        site.set(&format!("REKEY_LIMITS__{limit}"), "0");
     }
-    for (limit, most) in [("FREE_FAILURES", 100), ("STRANGER_FAILURES", 1_000), ("HARD_STOP_FAILURES", 100)] {
+    for (limit, most) in [("FREE_FAILURES", "100"), ("STRANGER_FAILURES", "1000"), ("HARD_STOP_FAILURES", "100")] {
         site.set(&format!("REKEY_LIMITS__{limit}"), most);
     }
 }

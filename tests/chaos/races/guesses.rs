@@ -36,7 +36,7 @@ fn allowed(free: u64, within: Duration) -> u64 {
 async fn start(bug: Option<&str>) -> Option<(Site, Vec<Server>)> {
     let mut site = Site::on_postgres()?;
     for limit in ["CALLER_PER_SECOND", "TENANT_PER_SECOND", "TARGET_PER_SECOND", "SOURCE_FAILURES_PER_MINUTE"] {
-        site.set(&format!("REKEY_LIMITS__{limit}"), 0);
+        site.set(&format!("REKEY_LIMITS__{limit}"), "0");
     }
     if let Some(bug) = bug {
         site.plant(bug);

@@ -207,39 +207,39 @@ async fn furnish(fleet: &Fleet, subjects: usize) {
 /// What does not hold; nothing where all does.
 async fn hammer(fleet: Fleet, scale: Scale, seed: u64, what: &str) -> Vec<String> {
     furnish(&fleet, scale.subjects).await;
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let told = Arc::new(Mutex::new(Seen::default()));
     // A channel for each client and replica would be more than one peer may have.
     let channels: Vec<_> = (0..5).map(|_| fleet.admins()).collect();
     let until = Instant::now() + scale.lasts;
     let mut rng = Rng::with_seed(seed);
     let mut clients = JoinSet::new();
     for (number, replicas) in (0..scale.clients).zip(channels.iter().cycle()) {
-        let (rng, replicas, seen) = (rng.fork(), replicas.clone(), Arc::clone(&seen));
-        let client = Client { number, rng, sent: 0, replicas, subjects: scale.subjects, seen };
+        let (rng, replicas, told) = (rng.fork(), replicas.clone(), Arc::clone(&told));
+        let client = Client { number, rng, sent: 0, replicas, subjects: scale.subjects, seen: told };
         clients.spawn(client.work(until));
     }
     clients.join_all().await;
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let told = std::mem::take(&mut *told.lock().unwrap());
     say(format_args!(
         "{what}: {} replicas, {} clients, {} subjects, {} s: {} changes done, {} raced, {} shed, {} unknown",
         scale.replicas,
         scale.clients,
         scale.subjects,
         scale.lasts.as_secs(),
-        seen.done.len(),
-        seen.raced,
-        seen.shed,
-        seen.unknown,
+        told.done.len(),
+        told.raced,
+        told.shed,
+        told.unknown,
     ));
 
     let errors = fleet.errors();
     let (site, mut violations) = fleet.stop();
-    if !seen.faults.is_empty() {
+    if !told.faults.is_empty() {
         violations.extend(errors);
     }
     let rows = Rows::open(&site.url).await;
-    violations.extend(seen.faults);
-    violations.extend(winners(&seen.done));
+    violations.extend(told.faults);
+    violations.extend(winners(&told.done));
     violations.extend(rows.miscounted(TENANT).await);
     let of_hammer = "FROM audit WHERE request_id LIKE 'h%-%.%' AND outcome = 'succeeded'";
     let recorded = rows.texts(&format!("SELECT request_id {of_hammer}")).await;
@@ -250,10 +250,10 @@ async fn hammer(fleet: Fleet, scale: Scale, seed: u64, what: &str) -> Vec<String
     violations.extend(
         times.iter().filter(|(_, times)| **times > 1).map(|(name, times)| format!("{name} was done {times} times")),
     );
-    let missing = seen.done.iter().filter(|done| !times.contains_key(done.name.as_str()));
+    let missing = told.done.iter().filter(|done| !times.contains_key(done.name.as_str()));
     violations.extend(missing.map(|done| format!("{} was acknowledged, and there is no record", done.name)));
-    let extra = times.len().saturating_sub(seen.done.len());
-    if extra as u64 > seen.unknown {
+    let extra = times.len().saturating_sub(told.done.len());
+    if extra as u64 > told.unknown {
         violations.push(format!("{extra} changes were recorded that nobody was told of"));
     }
 

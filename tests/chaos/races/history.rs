@@ -472,21 +472,21 @@ pub(super) async fn explore(replicas: &[Clients], seed: u64, mut numbers: Range<
         {
             let history = History::new(number, replicas);
             running.spawn(async move {
-                let seen = history.run(seed).await;
+                let told = history.run(seed).await;
                 // So much to think about that others must not wait for it.
-                let events = seen.events.clone();
+                let events = told.events.clone();
                 let explained = tokio::task::spawn_blocking(move || is_linearizable(&events)).await.unwrap();
-                (number, seen, explained)
+                (number, told, explained)
             });
         }
         let Some(ended) = running.join_next().await else { break };
-        let (number, seen, explained) = ended.unwrap();
+        let (number, told, explained) = ended.unwrap();
         tally.histories += 1;
-        tally.calls += seen.events.len();
-        tally.unanswered += seen.events.iter().filter(|event| event.answer == Answer::Unknown).count();
-        tally.violations.extend(seen.faults);
+        tally.calls += told.events.len();
+        tally.unanswered += told.events.iter().filter(|event| event.answer == Answer::Unknown).count();
+        tally.violations.extend(told.faults);
         if !explained {
-            let mut events = seen.events;
+            let mut events = told.events;
             events.sort_by_key(|event| event.begun);
             let lines: Vec<_> = events.iter().map(|event| format!("  {event:?}")).collect();
             tally.violations.push(format!("history {number} has no order:\n{}", lines.join("\n")));

@@ -88,7 +88,7 @@ async fn keep_busy(clients: Clients, id: String, end: Arc<AtomicBool>) -> Option
 /// Reads the record of acts as it grows, until it is told to end and a while after: the ids of what it read.
 async fn follow(clients: Clients, end: Arc<AtomicBool>) -> BTreeSet<String> {
     let mut audit = clients.audit;
-    let (mut seen, mut page_token, mut last) = (BTreeSet::new(), String::new(), None::<Instant>);
+    let (mut seen, mut page_token, mut latest) = (BTreeSet::new(), String::new(), None::<Instant>);
     loop {
         let list =
             ListAuditRecordsRequest { tenant_id: TENANT.to_owned(), page_size: 500, page_token, ..Default::default() };
@@ -98,7 +98,7 @@ async fn follow(clients: Clients, end: Arc<AtomicBool>) -> BTreeSet<String> {
         if page.more {
             continue;
         }
-        if end.load(Ordering::SeqCst) && last.get_or_insert_with(Instant::now).elapsed() > SETTLED {
+        if end.load(Ordering::SeqCst) && latest.get_or_insert_with(Instant::now).elapsed() > SETTLED {
             return seen;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -168,7 +168,7 @@ async fn stop_for(fleet: Fleet, pause: Duration, follows: bool) -> Vec<String> {
     violations.extend(look_for_old(there, of_token, before).await);
     end.store(true, Ordering::SeqCst);
     violations.extend(busy.join_all().await.into_iter().flatten());
-    let followed = match follower {
+    let read = match follower {
         Some(follower) => Some(follower.await.unwrap()),
         None => None,
     };
@@ -177,13 +177,13 @@ async fn stop_for(fleet: Fleet, pause: Duration, follows: bool) -> Vec<String> {
     violations.extend(faults);
     let rows = Rows::open(&site.url).await;
     violations.extend(rows.miscounted(TENANT).await);
-    if let Some(followed) = followed {
+    if let Some(read) = read {
         let changes = format!(
             "SELECT audit.uid FROM audit JOIN tenant ON tenant.uid = tenant_uid WHERE external_id = '{TENANT}' \
              AND outcome = 'succeeded' AND action LIKE 'DeviceService/ResetAuthentication'"
         );
         let written = rows.texts(&changes).await;
-        let missed = written.iter().filter(|uid| !followed.contains(*uid)).count();
+        let missed = written.iter().filter(|uid| !read.contains(*uid)).count();
         say(format_args!("races::stopped: {} changes recorded, {missed} missed by who follows", written.len()));
         if missed > 0 {
             violations.push(format!("who follows the record of acts missed {missed} of {}", written.len()));
@@ -226,7 +226,7 @@ async fn what_stood_still_tells_nothing_old() {
     let pause = Duration::from_secs(if rounds > 1 { 30 } else { 3 });
     for round in 0..rounds {
         let Some(fleet) = Fleet::on_postgres(2, None).await else { return };
-        let violations = stop_for(fleet, pause, true).await;
+        let violations = Box::pin(stop_for(fleet, pause, true)).await;
         assert!(violations.is_empty(), "round {round}: {}", violations.join("\n"));
     }
     say(format_args!("{name}: {rounds} stops of {} s", pause.as_secs()));
@@ -235,7 +235,7 @@ async fn what_stood_still_tells_nothing_old() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_remembered_for_ever_is_found() {
     let Some(fleet) = Fleet::on_postgres(2, Some("known_for_ever")).await else { return };
-    let violations = stop_for(fleet, Duration::from_secs(2), false).await;
+    let violations = Box::pin(stop_for(fleet, Duration::from_secs(2), false)).await;
     assert!(
         violations.contains(&"a revoked token is taken".to_owned()),
         "the planted bug was not found: {violations:?}"

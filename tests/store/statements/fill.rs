@@ -7,6 +7,7 @@ use crate::fixture::Raw;
 type Rows<'a> = (&'a str, u32, &'a [(&'a str, &'a str)]);
 
 /// Fills every table, `subject` and `audit` for the most part in this tenant.
+#[expect(clippy::too_many_lines, reason = "a list: each table and its columns")]
 pub(super) async fn fill(raw: &Raw, tenant: &str) {
     let uid = |letter: char| format!("'{letter}' || substr('00000000000000000000000' || i, -23)");
     let uid = |letter: char| {

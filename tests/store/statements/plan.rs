@@ -25,9 +25,10 @@ fn node(line: &str) -> Option<String> {
 pub(super) fn scanned(line: &str) -> Option<&'static str> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let table = match words.as_slice() {
-        ["SCAN", table] => *table,
-        ["SCAN", table, "USING", "INTEGER", ..] => *table,
-        ["Seq", "Scan", "on", table, ..] | ["Parallel", "Seq", "Scan", "on", table, ..] => *table,
+        ["SCAN", table]
+        | ["SCAN", table, "USING", "INTEGER", ..]
+        | ["Seq", "Scan", "on", table, ..]
+        | ["Parallel", "Seq", "Scan", "on", table, ..] => *table,
         _ => return None,
     };
     GROWING.into_iter().find(|growing| *growing == table)
