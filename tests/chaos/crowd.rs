@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rekey::proto::WhoAmIRequest;
+use rekey::proto::{CreateTenantRequest, Tenant, WhoAmIRequest};
 use tonic_health::pb::health_check_response::ServingStatus::Serving;
 
 use crate::{
     common::{postgres, rekey::Clients},
+    load::TENANT,
     parameters::say,
     proxy::{Network, Proxy},
     scene::{Scene, WORKERS},
@@ -50,6 +51,7 @@ async fn crowd(scene: &mut Scene, proxy: &Proxy) -> bool {
 async fn a_crowd_at_a_slow_database_is_refused_in_time() {
     let Some((mut scene, proxy)) = narrow("crowd", None).await else { return };
     assert!(!crowd(&mut scene, &proxy).await, "too many had to wait to the end");
+    refusals(&scene).await;
     scene.server.wait_until_ready().await;
     scene.settle().await;
     scene.calls(CALLS).await;
@@ -61,17 +63,20 @@ async fn patience_without_end_is_caught() {
     assert!(crowd(&mut scene, &proxy).await, "the planted bug was not caught");
 }
 
+/// Changes that the database refuses, more than it has connections: each within the transaction that it began.
+async fn refusals(scene: &Scene) {
+    let mut tenants = scene.server.clients(&scene.site.admin_token).tenants;
+    for _ in 0..4 {
+        let tenant = Tenant { tenant_id: TENANT.to_owned(), ..Tenant::default() };
+        let request = CreateTenantRequest { tenant: Some(tenant), ..CreateTenantRequest::default() };
+        tenants.create_tenant(request).await.unwrap_err();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_leaks_is_caught() {
-    let Some((mut scene, proxy)) = narrow("connection_leaked", Some("connection_leaked")).await else { return };
-    scene.calls(CALLS).await;
-    for _ in 0..4 {
-        let (first, working) = (scene.log.begun(), scene.work());
-        scene.log.wait_until_begun(first + 10).await;
-        proxy.become_(Network::Resetting);
-        scene.rest(working).await;
-        proxy.become_(Network::Good);
-    }
+    let Some((scene, _proxy)) = narrow("connection_leaked", Some("connection_leaked")).await else { return };
+    refusals(&scene).await;
     assert!(scene.turns_unready().await, "the planted bug was not caught");
 }
 
