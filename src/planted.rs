@@ -49,6 +49,8 @@ pub enum Bug {
     OwnClock,
     /// A stage has another name than the version before knows.
     StageRenamed,
+    /// What moves to another data key is written in two transactions: which key seals it, and the ciphertext.
+    ResealApart,
     /// A change ends with its call, and its answer is kept after it.
     TransactionInCall,
 }
@@ -79,6 +81,7 @@ pub fn is_planted(bug: Bug) -> bool {
         Bug::KnownForEver => "known_for_ever",
         Bug::OwnClock => "own_clock",
         Bug::StageRenamed => "stage_renamed",
+        Bug::ResealApart => "reseal_apart",
         Bug::TransactionInCall => "transaction_in_call",
     };
     PLANTED.as_deref() == Some(name)

@@ -8,7 +8,13 @@ use std::{
 
 use sea_orm::{DatabaseConnection, TransactionTrait as _};
 
-use super::{Reply, audit, error::Failure, reply, secret::revoke};
+use super::{
+    Reply, audit,
+    error::Failure,
+    key_rotation::{SecretPlace, commands::put_ciphertext},
+    reply,
+    secret::revoke,
+};
 use crate::{
     audit::Record,
     domain::{Slot, Timestamp, Uid},
@@ -22,6 +28,7 @@ pub(super) enum Part {
     Record(Box<Record>),
     Reply(Box<Reply>, Timestamp),
     Wiping(Uid, Slot, Timestamp),
+    Resealing(SecretPlace, Vec<u8>),
 }
 
 /// Leaves a part out of its transaction.
@@ -41,6 +48,7 @@ pub(super) async fn write(writer: &DatabaseConnection) -> Result<(), Failure> {
         match part {
             Part::Record(record) => audit::insert(&transaction, &record).await?,
             Part::Reply(kept, now) => reply::insert(&transaction, &kept, now).await?,
+            Part::Resealing(place, payload) => put_ciphertext(&transaction, &place, payload).await?,
             Part::Wiping(subject, slot, time) => revoke(&transaction, &subject, &slot, time).await?,
         }
     }

@@ -3,7 +3,7 @@
 //! Nothing here depends on who works: each move is of a row that is still as it was read, so that any number of processes
 //! do it at once, and one that ends in the middle leaves every row whole, under the one key or under the other.
 
-mod commands;
+pub(super) mod commands;
 
 use std::fmt;
 

@@ -58,6 +58,18 @@ pub(crate) async fn settle(site: &Site, server: &Server, workers: &mut [Worker])
     wrong
 }
 
+/// Signs each subject in whose state is known; what is wrong.
+pub(crate) async fn all_sign_in(site: &Site, server: &Server, workers: &[Worker]) -> Vec<String> {
+    let clients = server.clients(&site.admin_token);
+    let mut wrong = Vec::new();
+    for owned in workers.iter().flat_map(|worker| &worker.owned) {
+        if let [state] = owned.states.as_slice() {
+            wrong.extend(sign_in(server, &clients, &owned.subject, state).await);
+        }
+    }
+    wrong
+}
+
 /// Holds each subject's rows against the states it may be in, and leaves it the one that fits.
 async fn compare(rows: &Rows, workers: &mut [Worker]) -> Vec<String> {
     let mut wrong = Vec::new();

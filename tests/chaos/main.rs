@@ -30,5 +30,6 @@ mod parameters;
 mod proxy;
 mod races;
 mod recorder;
+mod rekeying;
 mod scene;
 mod server;

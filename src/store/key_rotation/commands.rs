@@ -9,7 +9,9 @@ use super::{KeyRotation, Renewed, ReplyKey, Resealed, Rewrapped, SecretPlace};
 use crate::{
     audit::Record,
     domain::{Error, Result, Timestamp},
+    planted::{Bug, is_planted},
     store::{
+        apart::{Part, set_aside},
         audit::append,
         data_key::insert_primary_of,
         entity::{Payload, data_key, key_rotation, reply, secret},
@@ -166,8 +168,14 @@ impl Command for ResealSecrets {
         let mut moved = 0;
         for Resealed { old, key_id, payload } in &self.0 {
             let (subject, _, slot, version) = &old.place;
+            let ciphertext = if is_planted(Bug::ResealApart) {
+                set_aside(Part::Resealing(old.place.clone(), payload.clone()));
+                &old.payload
+            } else {
+                payload
+            };
             let done = secret::Entity::update_many()
-                .col_expr(secret::Column::Payload, Expr::value(payload.clone()))
+                .col_expr(secret::Column::Payload, Expr::value(ciphertext.clone()))
                 .col_expr(secret::Column::KeyId, Expr::value(key_id.as_str()))
                 .filter(secret::Column::SubjectUid.eq(subject.as_str()))
                 .filter(secret::Column::Slot.eq(slot.as_str()))
@@ -180,6 +188,23 @@ impl Command for ResealSecrets {
         }
         Ok(moved)
     }
+}
+
+/// What a planted bug leaves out of that.
+pub(in crate::store) async fn put_ciphertext(
+    transaction: &DatabaseTransaction,
+    (subject, _, slot, version): &SecretPlace,
+    payload: Vec<u8>,
+) -> Result<(), Failure> {
+    secret::Entity::update_many()
+        .col_expr(secret::Column::Payload, Expr::value(payload))
+        .filter(secret::Column::SubjectUid.eq(subject.as_str()))
+        .filter(secret::Column::Slot.eq(slot.as_str()))
+        .filter(secret::Column::Version.eq(*version))
+        .filter(secret::Column::Payload.ne(Payload(Vec::new())))
+        .exec(transaction)
+        .await?;
+    Ok(())
 }
 
 pub(super) struct ResealReplies(pub(super) Vec<Resealed<ReplyKey>>);

@@ -10,8 +10,9 @@ use std::{
 use fastrand::Rng;
 use prost::Message as _;
 use rekey::proto::{
-    CreateDeviceRequest, Device, GenerateSecret, GetDeviceRequest, ResetAuthenticationRequest, UpdateDeviceRequest,
-    create_device_request, reset_authentication_request,
+    AtLimit, CreateDeviceRequest, Device, GenerateSecret, GetDeviceRequest, ResetAuthenticationRequest,
+    UpdateDeviceRequest, VerifyAuthenticationRequest, create_device_request, reset_authentication_request,
+    verify_authentication_request,
 };
 use tokio::task::JoinSet;
 use tonic::{Request, Status};
@@ -25,6 +26,8 @@ use crate::{
 
 /// The one that everybody is at.
 const HOT: &str = "hot";
+/// Subjects that are rotated all the while, each by a client of its own.
+const ROTATED: usize = 4;
 /// Subjects that are made at once.
 const AT_ONCE: usize = 32;
 
@@ -60,6 +63,8 @@ struct Seen {
     raced: u64,
     shed: u64,
     unknown: u64,
+    /// Passwords that came with an overlap: each was good at every replica, and the one before it as well.
+    overlaps: u64,
     faults: Vec<String>,
 }
 
@@ -144,6 +149,57 @@ impl Client {
     }
 }
 
+/// A device whose password is rotated all the while: at every replica the new one and the one before are good.
+async fn overlap(replicas: Vec<Clients>, device: usize, until: Instant, all: Arc<Mutex<Seen>>) {
+    let id = rotated(device);
+    let mut in_force = None;
+    for turn in 0.. {
+        if Instant::now() >= until || !all.lock().unwrap().faults.is_empty() {
+            return;
+        }
+        let reset = ResetAuthenticationRequest {
+            tenant_id: TENANT.to_owned(),
+            device_id: id.clone(),
+            secret_source: Some(reset_authentication_request::SecretSource::Generate(GenerateSecret::default())),
+            overlap: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+            at_limit: AtLimit::DropOldest.into(),
+            ..ResetAuthenticationRequest::default()
+        };
+        let reset = replicas[turn % replicas.len()].clone().devices.reset_authentication(reset).await;
+        let before = match reset {
+            Ok(answer) => in_force.replace(answer.into_inner().authentication.unwrap().password),
+            Err(status) => {
+                if let Err(fault) = refusal(&status) {
+                    all.lock().unwrap().faults.push(format!("a rotation of {id}: {fault}"));
+                }
+                // It may have been done: which one is in force is known after the next one.
+                in_force = None;
+                continue;
+            }
+        };
+        let (Some(before), Some(new)) = (before, &in_force) else { continue };
+        let mut faults = Vec::new();
+        for (replica, clients) in replicas.iter().enumerate() {
+            for (name, password) in [("new", new), ("previous", &before)] {
+                let verify = VerifyAuthenticationRequest {
+                    tenant_id: TENANT.to_owned(),
+                    subject: Some(verify_authentication_request::Subject::DeviceId(id.clone())),
+                    password: password.clone(),
+                    ..VerifyAuthenticationRequest::default()
+                };
+                match clients.clone().devices.verify_authentication(verify).await {
+                    Ok(answer) if answer.get_ref().verified => {}
+                    Ok(_) => faults.push(format!("replica {replica} refuses the {name} password of {id}, turn {turn}")),
+                    Err(status) => faults.extend(refusal(&status).err()),
+                }
+            }
+        }
+        let mut all = all.lock().unwrap();
+        all.overlaps += 1;
+        all.faults.extend(faults);
+    }
+}
+
 /// A new password that nobody has chosen, or another label.
 async fn send(
     clients: Clients,
@@ -186,9 +242,15 @@ fn name(number: usize) -> String {
     format!("d{number}")
 }
 
+/// The device that this task rotates.
+fn rotated(device: usize) -> String {
+    format!("r{device}")
+}
+
 async fn furnish(fleet: &Fleet, subjects: usize) {
     let mut calls = JoinSet::new();
-    for (number, id) in [HOT.to_owned()].into_iter().chain((0..subjects).map(name)).enumerate() {
+    let ids = (0..subjects).map(name).chain((0..ROTATED).map(rotated));
+    for (number, id) in [HOT.to_owned()].into_iter().chain(ids).enumerate() {
         if calls.len() >= AT_ONCE {
             calls.join_next().await.unwrap().unwrap();
         }
@@ -218,10 +280,14 @@ async fn hammer(fleet: Fleet, scale: Scale, seed: u64, what: &str) -> Vec<String
         let client = Client { number, rng, sent: 0, replicas, subjects: scale.subjects, seen: told };
         clients.spawn(client.work(until));
     }
+    for device in 0..ROTATED {
+        clients.spawn(overlap(channels[device % channels.len()].clone(), device, until, Arc::clone(&told)));
+    }
     clients.join_all().await;
     let told = std::mem::take(&mut *told.lock().unwrap());
     say(format_args!(
-        "{what}: {} replicas, {} clients, {} subjects, {} s: {} changes done, {} raced, {} shed, {} unknown",
+        "{what}: {} replicas, {} clients, {} subjects, {} s: {} changes done, {} raced, {} shed, {} unknown, {} overlaps good \
+         everywhere",
         scale.replicas,
         scale.clients,
         scale.subjects,
@@ -230,6 +296,7 @@ async fn hammer(fleet: Fleet, scale: Scale, seed: u64, what: &str) -> Vec<String
         told.raced,
         told.shed,
         told.unknown,
+        told.overlaps,
     ));
 
     let errors = fleet.errors();
@@ -318,4 +385,9 @@ async fn an_etag_that_only_a_process_looks_at_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_id_that_only_a_process_knows_is_found() {
     finds("request_id_in_memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subject_that_a_process_remembers_is_found() {
+    finds("subject_in_memory").await;
 }
