@@ -1,7 +1,7 @@
 //! `JobService`, and what begins jobs: `DeviceService.ResetMany` and `UserService.ExpirePasswords`.
 //!
-//! A stream only watches. The first answer is one like any other's, kept under the request's id; then a task of its own tells
-//! how the job goes on, which outlasts neither the client nor the process's end.
+//! A stream only watches. The first answer is one like any other's, kept under the request's id; then a task of its own
+//! tells how the job goes on, which outlasts neither the client nor the process's end.
 
 use std::time::Duration;
 

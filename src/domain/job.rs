@@ -1,8 +1,8 @@
 //! Jobs: what is done to many subjects, one after the other, however often it is interrupted.
 //!
-//! A job goes through the subjects in the order of their uids, from its cursor to the last one there was when it began. Each
-//! step changes one of them and moves the cursor, or does neither: so whoever goes on from the cursor changes nobody twice
-//! and leaves nobody out, and what is added or deleted meanwhile moves nobody else.
+//! A job goes through the subjects in the order of their uids, from its cursor to the last one there was when it began.
+//! Each step changes one of them and moves the cursor, or does neither: so whoever goes on from the cursor changes
+//! nobody twice and leaves nobody out, and what is added or deleted meanwhile moves nobody else.
 
 use std::collections::BTreeMap;
 

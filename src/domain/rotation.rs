@@ -4,8 +4,8 @@
 //! step by step, each only while its version is in the stage that it was planned on, and all of them or none.
 //!
 //! Of a slot there is never more than one CURRENT, one PREVIOUS and one PENDING, and never more than two that live. A
-//! PREVIOUS one ends with its deadline, which is its `expire_time`: so whether it is accepted is told by the row and the time
-//! alone, whether or not anybody has swept it away since.
+//! PREVIOUS one ends with its deadline, which is its `expire_time`: so whether it is accepted is told by the row and
+//! the time alone, whether or not anybody has swept it away since.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What the nouns' changes share: one plan, one transaction; new subjects and tenants; and what stands for the database where nothing is written.
+//! What the nouns' changes share: one plan, one transaction; new subjects and tenants; and what stands for the database
+//! where nothing is written.
 
 use super::{
     ATTEMPTS, Call, Ops, check_etag, not_found,
@@ -85,8 +86,8 @@ impl Ops {
         Box::pin(self.try_change_with(call, subject, &[], detail, plan)).await.map(|(subject, _)| subject)
     }
 
-    /// Changes a subject by a plan that depends on its secrets, and returns both as they are then. Where another change came
-    /// first, it is decided anew on what the other left, unless there is an etag.
+    /// Changes a subject by a plan that depends on its secrets, and returns both as they are then. Where another change
+    /// came first, it is decided anew on what the other left, unless there is an etag.
     pub(super) async fn change_with(
         &self,
         call: &Call,
@@ -248,8 +249,8 @@ impl From<(Option<String>, Vec<SecretChange>)> for Plan {
     }
 }
 
-/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones. Where several
-/// versions are accepted, each that moved, for older ones are good as well.
+/// What happened, and the version of the password that came of it: whoever issues sessions refuses older ones. Where
+/// several versions are accepted, each that moved, for older ones are good as well.
 fn with_versions(detail: &str, secrets: &[SecretChange]) -> String {
     let told = secrets.iter().filter_map(|change| match change {
         SecretChange::Replace(secret) | SecretChange::Succeed { secret, .. } => {

@@ -1,8 +1,8 @@
 //! The versions of callers' credentials. A token or signing key is one slot for good; which of its versions are accepted
 //! changes by the same rules as of every other secret.
 //!
-//! A version of a token is a token of its own, with an id of its own in it by which it is found. The versions of a signing key
-//! share its API key, by which the first of them is found, and by it the others.
+//! A version of a token is a token of its own, with an id of its own in it by which it is found. The versions of a
+//! signing key share its API key, by which the first of them is found, and by it the others.
 
 use std::time::Duration;
 
@@ -229,8 +229,8 @@ impl Ops {
         Password::parse(text).map_err(Error::internal)
     }
 
-    /// Where a credential of a caller is kept: a token may be named by the id of any of its versions, for that is what stands
-    /// in the token.
+    /// Where a credential of a caller is kept: a token may be named by the id of any of its versions, for that is what
+    /// stands in the token.
     pub(super) async fn slot_of(&self, subject: &Subject, named: &Slot) -> Result<Slot> {
         let found = match named.lookup_key() {
             Some(lookup_key) => self.store.credential_slot(&subject.uid, &lookup_key).await?,
@@ -246,8 +246,8 @@ impl Ops {
         Ok((tenant, subject, slot))
     }
 
-    /// Changes versions of a credential by a plan. Where another change came first, it is decided anew on what the other left,
-    /// unless there is an etag.
+    /// Changes versions of a credential by a plan. Where another change came first, it is decided anew on what the
+    /// other left, unless there is an etag.
     async fn change_credential(
         &self,
         call: &Call,
@@ -263,7 +263,8 @@ impl Ops {
         check_etag(&subject, named.etag.as_deref())?;
         let mut attempt = 1;
         loop {
-            // Read after their caller, whose version every change of them changes: so they are of that version, or it fails.
+            // Read after their caller, whose version every change of them changes: so they are of that version, or it
+            // fails.
             let versions = self.store.versions(&subject.uid, slot).await?;
             if versions.is_empty() {
                 return Err(Error::new(Reason::CredentialNotFound, "the token or signing key is revoked"));

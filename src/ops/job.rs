@@ -1,9 +1,9 @@
-//! Jobs: what is done to many subjects is planned, confirmed, begun, watched and stopped here; `work` does it, and `act` says
-//! what is done to one.
+//! Jobs: what is done to many subjects is planned, confirmed, begun, watched and stopped here; `work` does it, and
+//! `act` says what is done to one.
 //!
-//! A dry run answers how many there are and a confirmation: sealed, for this caller and this request, with that number and the
-//! uid of the job that it would be. So a job is begun by whoever has seen what it comes to, and once, however often that is
-//! asked for.
+//! A dry run answers how many there are and a confirmation: sealed, for this caller and this request, with that number
+//! and the uid of the job that it would be. So a job is begun by whoever has seen what it comes to, and once, however
+//! often that is asked for.
 
 mod act;
 mod work;

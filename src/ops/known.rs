@@ -1,6 +1,6 @@
 //! What was read a moment ago of who calls and in which tenant, and which devices' passwords were right, so that a flood of
-//! calls is not a flood of questions to the database. What is kept is at most [`LIFE`] old, which is how long a revocation by another process may take to be
-//! noticed here; after a command of this process it is not used any more at all.
+//! calls is not a flood of questions to the database. What is kept is at most [`LIFE`] old, which is how long a revocation
+//! by another process may take to be noticed here; after a command of this process it is not used any more at all.
 
 use std::{
     collections::HashMap,

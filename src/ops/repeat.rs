@@ -220,8 +220,8 @@ impl Ops {
         }
     }
 
-    /// Begins a request that has an id: with the answer of an earlier one, or with a call whose change waits for its answer,
-    /// which [`Ops::conclude`] then takes.
+    /// Begins a request that has an id: with the answer of an earlier one, or with a call whose change waits for its
+    /// answer, which [`Ops::conclude`] then takes.
     ///
     /// # Errors
     /// Request id reused, where the earlier request was another one; unavailable.

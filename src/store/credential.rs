@@ -56,8 +56,9 @@ impl Store {
         Ok(Some(FoundCredential { versions, subject: read_subject(subject)?, tenant }))
     }
 
-    /// The slot of a subject's credential, by its own name or by the lookup key of one of its versions, revoked or not. What
-    /// finds a given token follows from the digest key, and moves with it; its slot keeps the name that its maker was told.
+    /// The slot of a subject's credential, by its own name or by the lookup key of one of its versions, revoked or not.
+    /// What finds a given token follows from the digest key, and moves with it; its slot keeps the name that its maker
+    /// was told.
     ///
     /// # Errors
     /// Unavailable.

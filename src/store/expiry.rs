@@ -1,7 +1,7 @@
 //! The ends of versions: those that are due are swept away, and those that are near are told of, each once.
 //!
-//! Whoever looks finds the same, in the same order; what is done about it is conditional on what was found. So any number of
-//! processes may do this side by side, and each end is dealt with by one of them.
+//! Whoever looks finds the same, in the same order; what is done about it is conditional on what was found. So any
+//! number of processes may do this side by side, and each end is dealt with by one of them.
 
 use std::time::Duration;
 
@@ -88,7 +88,8 @@ impl Store {
         self.run(Sweep { endings, time }).await
     }
 
-    /// Notes that the ends of versions that are as they were found are told of, each with its record; returns how many were.
+    /// Notes that the ends of versions that are as they were found are told of, each with its record; returns how many
+    /// were.
     ///
     /// # Errors
     /// Unavailable; outcome unknown.

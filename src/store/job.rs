@@ -124,8 +124,8 @@ impl Store {
         self.run(InsertJob { row: row(&job)?, record }).await
     }
 
-    /// Makes a process the owner of a running job, or nobody where it names none, moves the job's cursor where one is named,
-    /// and returns the job; `None` where it has another revision by now or has ended.
+    /// Makes a process the owner of a running job, or nobody where it names none, moves the job's cursor where one is
+    /// named, and returns the job; `None` where it has another revision by now or has ended.
     ///
     /// # Errors
     /// Unavailable; outcome unknown.

@@ -1,5 +1,5 @@
-//! What the methods have in common, so that who knows one knows all: names, routes, and the fields that AIP-131 to 136, 154,
-//! 155, 158 and 163 give to requests and answers.
+//! What the methods have in common, so that who knows one knows all: names, routes, and the fields that AIP-131 to 136,
+//! 154, 155, 158 and 163 give to requests and answers.
 
 use std::collections::BTreeSet;
 

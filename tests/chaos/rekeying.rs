@@ -1,5 +1,5 @@
-//! SIGKILL in the middle of rotations of the keys, under mixed load: each is finished by the next one, and no secret is ever
-//! unreadable.
+//! SIGKILL in the middle of rotations of the keys, under mixed load: each is finished by the next one, and no secret is
+//! ever unreadable.
 
 use std::time::{Duration, Instant};
 

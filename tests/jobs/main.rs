@@ -1,5 +1,5 @@
-//! `JobService`, `DeviceService.ResetMany` and `UserService.ExpirePasswords`: what is done to many is looked at first, confirmed,
-//! and done to each of them once, whatever happens meanwhile.
+//! `JobService`, `DeviceService.ResetMany` and `UserService.ExpirePasswords`: what is done to many is looked at first,
+//! confirmed, and done to each of them once, whatever happens meanwhile.
 
 #![expect(
     clippy::indexing_slicing,
@@ -169,8 +169,8 @@ async fn records(rekey: &Rekey, action: &str) -> Vec<AuditRecord> {
     }
 }
 
-/// Everybody was changed once: they have their second version, one live secret of it, and one record each; and the whole has
-/// its beginning and its end.
+/// Everybody was changed once: they have their second version, one live secret of it, and one record each; and the
+/// whole has its beginning and its end.
 async fn assert_each_once(rekey: &Rekey, action: &str, kind: &str, job: &Job) {
     let versions = format!("SELECT version || ' ' || count(*) FROM subject WHERE kind = '{kind}' GROUP BY version");
     assert_eq!(texts(rekey, &versions).await, [format!("2 {}", job.total)]);

@@ -7,8 +7,8 @@
 //! <Argon2id of the tag, PHC>$over$<scheme>$<salt>$<length of the tag>[$<key>]
 //! ```
 //!
-//! The second is a wrapped one: of the old hash only its recipe is left, and its output is the password of an Argon2id hash.
-//! A `<scheme>` is also what the census counts. Salt, tag and key are Base64 without padding.
+//! The second is a wrapped one: of the old hash only its recipe is left, and its output is the password of an Argon2id
+//! hash. A `<scheme>` is also what the census counts. Salt, tag and key are Base64 without padding.
 
 mod bounds;
 mod crypt;

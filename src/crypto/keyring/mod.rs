@@ -96,7 +96,8 @@ const ATTEMPT: &[u8] = b"rekey attempt";
 const REQUEST: &[u8] = b"rekey request";
 
 impl Keyring {
-    /// Makes a keyring with one primary key for each purpose but signing tokens, and its file (mode 0600, never over an existing one).
+    /// Makes a keyring with one primary key for each purpose but signing tokens, and its file (mode 0600, never over an
+    /// existing one).
     ///
     /// # Errors
     /// Where the file exists or cannot be written.

@@ -1,7 +1,8 @@
 //! Working on jobs. In each process one task looks for jobs that nobody works on and gives each a task of its own.
 //!
-//! Who works on a job is told by no clock: whoever has watched it come no further for a while takes it over, and the revision
-//! lets one of them. Were it to happen too early, nothing would be wrong: every step names the revision it was decided on.
+//! Who works on a job is told by no clock: whoever has watched it come no further for a while takes it over, and the
+//! revision lets one of them. Were it to happen too early, nothing would be wrong: every step names the revision it was
+//! decided on.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -6,9 +6,9 @@
 //! one that is killed leaves nothing that the next call has to know of: a rotation is a number in the database, data keys
 //! say which one made them, and what is left to do is what is there.
 //!
-//! Others remember for a while which data key seals for a tenant. So, before it ends, a rotation that made new ones waits
-//! for them to forget, and looks once more; unless no other process was seen lately. What a program seals that remembers for ever (one from before rotations) stays
-//! readable, and keeps the rotation from ending.
+//! Others remember for a while which data key seals for a tenant. So, before it ends, a rotation that made new ones
+//! waits for them to forget, and looks once more; unless no other process was seen lately. What a program seals that
+//! remembers for ever (one from before rotations) stays readable, and keeps the rotation from ending.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
