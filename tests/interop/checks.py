@@ -312,8 +312,8 @@ def grpcurl(*arguments, token=None):
 
 def grpcurl_lists_the_services_by_reflection():
     services = grpcurl(env["REKEY_GRPC"], "list").stdout.split()
-    wanted = ["Audit", "Caller", "Device", "Integration", "Policy", "Tenant", "Token", "User"]
-    same([name for name in services if name.startswith("rekey.")], [f"rekey.v1.{noun}Service" for noun in wanted])
+    nouns = ["Audit", "Caller", "Device", "Integration", "Job", "Key", "Policy", "Tenant", "Token", "User"]
+    same([name for name in services if name.startswith("rekey.")], [f"rekey.v1.{noun}Service" for noun in nouns])
     assert "grpc.health.v1.Health" in services, services
 
 
