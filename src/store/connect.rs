@@ -148,14 +148,9 @@ fn sqlite_file(path: &Path) -> Result<SqliteConnectOptions> {
 async fn open_sqlite(file: SqliteConnectOptions, max_connections: u32) -> Result<DatabaseConnection> {
     // The URL only chooses the driver; what is opened is `file`.
     let mut options = pool("sqlite::memory:", max_connections);
-    options
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .map_sqlx_sqlite_opts(move |_| file.clone())
-        .map_sqlx_sqlite_pool_opts(|options| {
-            quiet(options).after_release(|connection, _| Box::pin(has_ended(connection)))
-        });
+    options.test_before_acquire(false).map_sqlx_sqlite_opts(move |_| file.clone()).map_sqlx_sqlite_pool_opts(
+        |options| quiet(options).after_release(|connection, _| Box::pin(has_ended(connection))),
+    );
     Database::connect(options).await.map_err(unopened_because)
 }
 
@@ -237,6 +232,10 @@ fn pool(url: &str, max_connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(max_connections.max(1))
+        // What looks after them counts past zero when one is given back at that moment, and goes round for ever (sqlx
+        // 0.9.0, issue 3645). Connections need not end by their age: each is looked at where it may be broken.
+        .idle_timeout(None)
+        .max_lifetime(None)
         .acquire_timeout(if is_planted(Bug::EndlessPatience) { Duration::from_hours(1) } else { ACQUIRE_TIMEOUT })
         .sqlx_logging(false)
         .record_stmt_in_spans(false);

@@ -109,7 +109,7 @@ async fn another_installation_is_no_older_copy_but_refused_as_well() {
     let (file, _) = back_up(&other.options.store, &other.options.keyring_file).await;
     fs::remove_file(one.options.store.sqlite_path().unwrap()).unwrap();
     restore(&file, &other.options.keyring_file, &one.options.store).await.unwrap();
-    let raw = sea_orm::Database::connect(one.options.store.url.clone()).await.unwrap();
+    let raw = crate::common::sql::connect(&one.options.store.url).await;
     let rename = "UPDATE installation SET uid = 'another', epoch = 999999";
     sea_orm::ConnectionTrait::execute_unprepared(&raw, rename).await.unwrap();
     let sentence = refusal(&one, environment).await.unwrap();

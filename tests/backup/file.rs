@@ -110,7 +110,7 @@ async fn what_is_no_backup_and_what_is_anothers_is_refused_with_its_reason() {
 async fn long_values_and_many_rows_come_through() {
     let rekey = Rekey::start().await;
     let paused = rekey.pause().await;
-    let raw = sea_orm::Database::connect(paused.options.store.url.clone()).await.unwrap();
+    let raw = crate::common::sql::connect(&paused.options.store.url).await;
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
         INSERT INTO audit (uid, tenant_uid, time, actor, action, outcome, request_id, detail)
         SELECT printf('%024x', i), 't', i, 'a', 'b', 'c', 'd', CASE WHEN i % 500 = 0

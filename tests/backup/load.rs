@@ -17,7 +17,7 @@ use rekey::{
     },
     store::StoreOptions,
 };
-use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement};
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use crate::{
     back_up,
@@ -158,7 +158,7 @@ async fn reset_for_ever(clients: Clients, device: usize, sent: Arc<Vec<Mutex<Sen
 
 /// A change is of a subject's version, its secret and the record of it: all three, or none.
 async fn nothing_by_half(options: &StoreOptions) {
-    let raw = Database::connect(options.url.clone()).await.unwrap();
+    let raw = crate::common::sql::connect(&options.url).await;
     let uneven = "SELECT count(*) AS n FROM subject s WHERE kind = 'device' AND (
         version <> (SELECT max(version) FROM secret x WHERE x.subject_uid = s.uid)
         OR 1 <> (SELECT count(*) FROM secret x WHERE x.subject_uid = s.uid AND stage = 'current')

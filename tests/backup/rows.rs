@@ -7,7 +7,7 @@ use rekey::{
     backup::BackupError,
     store::{Cell, Store, StoreOptions, Table},
 };
-use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement};
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use crate::{
     back_up,
@@ -17,7 +17,7 @@ use crate::{
 
 /// Every table and column that the database itself says it has, but the migrations' own.
 async fn columns(options: &StoreOptions) -> BTreeMap<String, Vec<String>> {
-    let database = Database::connect(options.url.clone()).await.unwrap();
+    let database = crate::common::sql::connect(&options.url).await;
     let query = if database.get_database_backend() == DbBackend::Sqlite {
         "SELECT m.name AS t, p.name AS c FROM sqlite_schema m, pragma_table_xinfo(m.name) p
          WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!'"
@@ -197,7 +197,7 @@ async fn a_restore_that_fails_leaves_nothing() {
             assert!(!path.exists());
             assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the keyring");
         } else {
-            let database = Database::connect(into.url.clone()).await.unwrap();
+            let database = crate::common::sql::connect(&into.url).await;
             let count = "SELECT count(*) AS n FROM information_schema.tables WHERE table_schema = current_schema()";
             let row = database.query_one_raw(Statement::from_string(DbBackend::Postgres, count)).await.unwrap();
             assert_eq!(row.unwrap().try_get::<i64>("", "n").unwrap(), 0);

@@ -42,7 +42,8 @@ pub(crate) struct Rows(DatabaseConnection);
 impl Rows {
     pub(crate) async fn open(url: &str) -> Self {
         let mut options = ConnectOptions::new(url.to_owned());
-        options.max_connections(1).sqlx_logging(false);
+        // As in the store: what would look after them may go round for ever.
+        options.idle_timeout(None).max_lifetime(None).max_connections(1).sqlx_logging(false);
         Self(Database::connect(options).await.unwrap())
     }
 

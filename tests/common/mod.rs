@@ -4,3 +4,4 @@
 
 pub(crate) mod postgres;
 pub(crate) mod rekey;
+pub(crate) mod sql;

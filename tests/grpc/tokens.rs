@@ -295,7 +295,7 @@ async fn an_issuer_that_is_trusted_no_more_is_noticed_within_a_second() {
     let clients = rekey.clients(&issuer.sign(&claims(ADA, "admin", "")));
     let who = async || clients.clone().callers.who_am_i(WhoAmIRequest {}).await.map(drop);
     who().await.unwrap();
-    let raw = sea_orm::Database::connect(rekey.options.store.url.clone()).await.unwrap();
+    let raw = crate::common::sql::connect(&rekey.options.store.url).await;
     let delete = "DELETE FROM jwt_issuer";
     sea_orm::ConnectionTrait::execute_unprepared(&raw, delete).await.unwrap();
     rekey.clock.advance(Duration::from_secs(1));

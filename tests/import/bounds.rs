@@ -58,7 +58,7 @@ async fn a_stored_hash_that_asks_for_too_much_is_a_recorded_error_and_costs_noth
 
     let url = rekey.options.store.url.clone();
     let _directory = rekey.stop().await;
-    let database = sea_orm::Database::connect(url).await.unwrap();
+    let database = crate::common::sql::connect(&url).await;
     let count = sea_orm::Statement::from_string(
         sea_orm::DbBackend::Sqlite,
         "SELECT count(*) AS n FROM audit WHERE target_id = 'eve' AND detail LIKE 'the stored hash is unreadable%'",

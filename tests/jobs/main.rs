@@ -26,7 +26,7 @@ use rekey::{
     },
     store::StoreOptions,
 };
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use tonic::{Status, Streaming};
 
 use crate::common::{
@@ -141,7 +141,7 @@ fn counts(job: &Job) -> (JobState, i64, i64, i64) {
 
 /// Text past the service: the first column.
 async fn texts(rekey: &Rekey, sql: &str) -> Vec<String> {
-    let database: DatabaseConnection = Database::connect(rekey.options.store.url.clone()).await.unwrap();
+    let database: DatabaseConnection = common::sql::connect(&rekey.options.store.url).await;
     let statement = Statement::from_string(database.get_database_backend(), sql);
     let rows = database.query_all_raw(statement).await.unwrap();
     let texts = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();

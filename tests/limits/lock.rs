@@ -170,7 +170,7 @@ async fn an_administrator_sees_a_soft_lock_and_ends_it_by_a_reset() {
 
     let database = rekey.options.store.url.clone();
     let directory = rekey.stop().await;
-    let audit = sea_orm::Database::connect(database).await.unwrap();
+    let audit = crate::common::sql::connect(&database).await;
     let rows = sea_orm::ConnectionTrait::query_all_raw(
         &audit,
         sea_orm::Statement::from_string(

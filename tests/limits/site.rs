@@ -20,7 +20,7 @@ use rekey::{
     },
     store::{Store, StoreOptions},
 };
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use tempfile::TempDir;
 
 use crate::common::{
@@ -62,7 +62,7 @@ impl Site {
         let clock = Arc::new(TestClock(AtomicI64::new(START * 1_000_000)));
         Keyring::create(&keyring(directory.path()), clock.now(), &SystemEntropy).unwrap();
         Store::connect(&store).await.unwrap().migrate().await.unwrap();
-        let raw = Database::connect(store.url.clone()).await.unwrap();
+        let raw = crate::common::sql::connect(&store.url).await;
         let site = Self { clock, raw, store, directory };
         let replica = site.replica().await;
         drop(replica.ops.initialise().await.unwrap());

@@ -81,7 +81,7 @@ pub(crate) struct Raw(DatabaseConnection);
 
 impl Raw {
     pub(crate) async fn open(options: &StoreOptions) -> Self {
-        Self(sea_orm::Database::connect(options.url.clone()).await.unwrap())
+        Self(crate::common::sql::connect(&options.url).await)
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {

@@ -9,7 +9,8 @@ pub(crate) struct Raw(DatabaseConnection);
 impl Raw {
     pub(crate) async fn open(options: &ServiceOptions) -> Self {
         let mut options = ConnectOptions::new(options.store.url.clone());
-        options.max_connections(1);
+        // As in the store: what would look after them may go round for ever.
+        options.idle_timeout(None).max_lifetime(None).max_connections(1);
         Self(Database::connect(options).await.unwrap())
     }
 
