@@ -177,6 +177,10 @@ async fn repeat(worker: &mut Worker, clients: &Clients) {
 async fn sign_in(server: &Server, clients: &Clients, subject: &Subject, state: &State) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |what: &str, expected: String, actual: Result<String, Status>| {
+        // Checks that a kill left reserved are void after a while; until then there may be no room for another.
+        if actual.as_ref().is_err_and(|status| status.code() == Code::ResourceExhausted) {
+            return;
+        }
         let actual = actual.unwrap_or_else(|status| format!("{:?}: {}", status.code(), status.message()));
         if expected != actual {
             wrong.push(format!("{subject:?}: {what} {actual} instead of {expected}; it is {state:?}"));

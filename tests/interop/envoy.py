@@ -20,7 +20,7 @@ from dev import Dev
 
 BINARY, ENVOY, BUF = map(os.path.abspath, sys.argv[1:4])
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-SERVICES = ["Audit", "Caller", "Device", "Integration", "Policy", "Tenant", "Token", "User"]
+SERVICES = ["Audit", "Caller", "Device", "Integration", "Job", "Key", "Policy", "Tenant", "Token", "User"]
 
 # Where we refuse what Envoy lets pass, and why; each shows at least once, or it is struck from here.
 STRICTER = {
@@ -30,7 +30,7 @@ STRICTER = {
     "an empty segment": "a thing would have two names",
 }
 # What no two calls have in common.
-OWN = ("etag", "createTime", "updateTime", "passwordChangeTime", "generatedPassword", "password", "token", "tokenId", "credentialId", "apiKey", "sharedKey", "lastUseTime", "expireTime")
+OWN = ("etag", "createTime", "updateTime", "stageTime", "passwordChangeTime", "generatedPassword", "password", "token", "tokenId", "credentialId", "apiKey", "sharedKey", "lastUseTime", "expireTime")
 
 
 @contextlib.contextmanager
