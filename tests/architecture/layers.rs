@@ -248,6 +248,7 @@ const PLANTED: &[&str] = &[
     "src/store/connect.rs",
     "src/store/error.rs",
     "src/store/failure.rs",
+    "src/store/key_rotation/commands.rs",
     "src/store/migration/mod.rs",
     "src/store/reply.rs",
     "src/store/secret.rs",
