@@ -63,6 +63,9 @@ impl Password {
         if text.contains('\0') {
             return unfit(RuleKind::Characters, "must not contain U+0000");
         }
+        if text.is_ascii() {
+            return Ok(Self { normalised: text.as_str().into(), received: None });
+        }
         if !text.chars().all(|character| is_public_assigned(character) || is_private_use(character)) {
             return unfit(RuleKind::Characters, "must not contain code points that Unicode has not assigned");
         }

@@ -11,9 +11,10 @@ use crate::{audit::Record, store::Store};
 /// Records that may wait; past it, whoever brings one waits too.
 const WAITING: usize = 4_096;
 /// Records that are written as one.
-const BATCH: usize = 512;
-/// How long the first of them waits for others: a transaction each would cost more than the checks that they tell of.
-const GATHERING: Duration = Duration::from_millis(20);
+const BATCH: usize = 1_024;
+/// How long the first of them waits for others: a transaction each would cost more than the checks that they tell of, and
+/// every transaction writes the same pages again.
+const GATHERING: Duration = Duration::from_millis(100);
 
 enum Entry {
     Record(Box<Record>),

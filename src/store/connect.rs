@@ -32,6 +32,8 @@ use crate::{
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long SQLite waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pages of SQLite's log, of 4 KiB, from which on it is copied into the file: what is written often is copied once.
+const CHECKPOINT_PAGES: &str = "2000";
 /// How long a connection may take to show that it is alive.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that were idle for longer are tried before they are used.
@@ -114,7 +116,11 @@ impl Command for Check {
 async fn sqlite(path: &Path, max_connections: u32) -> Result<Store> {
     let file = sqlite_file(path)?;
     let durable = if is_planted(Bug::SynchronousOff) { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
-    let writing = file.clone().journal_mode(SqliteJournalMode::Wal).synchronous(durable);
+    let writing = file
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(durable)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
     let writer = open_sqlite(writing, 1).await?;
     // Made after the writer, which is what turns the file to WAL.
     let reader = open_sqlite(file.read_only(true), max_connections).await?;

@@ -183,7 +183,7 @@ pub(super) fn read(path: &Path) -> Result<Keys, KeyringError> {
             return wrong("has a secret that is not 32 bytes in base64");
         };
         let (create_time, accept_until) = (at(entry.create_time_unix_s), entry.accept_until_unix_s.map(at));
-        keys.push((purpose, entry.state, Key { id: entry.id.to_owned(), secret, create_time, accept_until }));
+        keys.push((purpose, entry.state, Key::new(entry.id.to_owned(), secret, create_time, accept_until)));
     }
     Ok(Keys { path: path.to_owned(), infos, rings: keys, signing })
 }

@@ -51,6 +51,8 @@ struct Ring {
 struct Key {
     id: String,
     secret: AeadKey,
+    /// The same, made ready: every call is asked for a digest or two.
+    mac: Box<hmac::Key>,
     create_time: Timestamp,
     accept_until: Option<Timestamp>,
 }
@@ -75,6 +77,11 @@ impl Ring {
 }
 
 impl Key {
+    fn new(id: String, secret: AeadKey, create_time: Timestamp, accept_until: Option<Timestamp>) -> Self {
+        let mac = Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
+        Self { id, secret, mac, create_time, accept_until }
+    }
+
     /// Whether tokens under it are good.
     fn is_accepted(&self, now: Timestamp) -> bool {
         self.accept_until.is_none_or(|end| now < end)
@@ -82,8 +89,7 @@ impl Key {
 
     /// HMAC-SHA-256 in a domain of its own, so that one key serves several ends.
     fn mac(&self, domain: &[u8], message: &[u8]) -> hmac::Tag {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
-        let mut context = hmac::Context::with_key(&key);
+        let mut context = hmac::Context::with_key(&self.mac);
         context.update(&encode_parts(&[domain]));
         context.update(message);
         context.sign()
@@ -344,7 +350,7 @@ impl Keyring {
 impl Ring {
     fn make(now: Timestamp, entropy: &dyn Entropy) -> Self {
         let (id, secret) = (Uid::make(now, entropy).to_string(), AeadKey::make(entropy));
-        Self { primary: Key { id, secret, create_time: now, accept_until: None }, others: Vec::new() }
+        Self { primary: Key::new(id, secret, now, None), others: Vec::new() }
     }
 }
 
