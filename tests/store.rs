@@ -114,6 +114,7 @@ on_both_engines! {
     guessing::a_stop_is_seen_by_every_store_and_ends_with_its_record_or_a_new_password,
     guessing::the_last_words_of_who_was_known_hold_nobody_up,
     guessing::of_many_at_once_no_more_are_let_in_than_are_left_before_a_stop,
+    guessing::what_is_reserved_is_kept_as_long_as_others_find_room,
     guessing::the_census_of_all_tenants_reads_its_index_alone,
     together::subjects_asked_for_together_come_with_their_own_secrets,
     together::records_of_any_number_are_written_whole,

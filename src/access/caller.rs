@@ -130,7 +130,7 @@ impl Caller {
             ProofKind::AccessToken => "access",
             ProofKind::Nothing => return "nobody".to_owned(),
         };
-        format!("{}/{} {kind}:{}", self.tenant_id, self.id, self.proof.name)
+        [self.tenant_id.as_str(), "/", &self.id, " ", kind, ":", &self.proof.name].concat()
     }
 
     /// Whether it may do this to anybody of its reach.

@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -17,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service, ServiceExt as _};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use super::{error, rules};
 use crate::{
@@ -31,11 +35,15 @@ const REQUEST_ID_LENGTH: usize = 128;
 
 /// Puts a [`Gate`] before the services.
 #[derive(Clone, Debug)]
-pub struct GateLayer {
-    /// In one piece: it goes with each call, and its parts would be counted one by one.
+pub struct GateLayer(Arc<Shared>);
+
+/// What all gates have. In one piece: a gate is made for each call, and its parts would be counted one by one.
+#[derive(Debug)]
+struct Shared {
     ops: Arc<Ops>,
     calls: Calls,
-    places: Arc<Places>,
+    request_ids: RequestIds,
+    places: Places,
     timeout: Duration,
 }
 
@@ -46,8 +54,8 @@ impl GateLayer {
     pub fn new(ops: Ops, calls: Calls, places: usize, timeout: Duration) -> Self {
         let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
         let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
-        let places = Arc::new(Places { all: Arc::new(Semaphore::new(places)), by_method });
-        Self { ops: Arc::new(ops), calls, places, timeout }
+        let places = Places { all: Arc::new(Semaphore::new(places)), by_method };
+        Self(Arc::new(Shared { ops: Arc::new(ops), calls, request_ids: RequestIds::new(), places, timeout }))
     }
 }
 
@@ -69,18 +77,14 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        let Self { ops, calls, places, timeout } = self.clone();
-        Gate { ops, calls, places, timeout, inner }
+        Gate { shared: Arc::clone(&self.0), inner }
     }
 }
 
 /// Lets calls in, with their [`Call`] and the use cases in the request's extensions, or answers in the handler's stead.
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
-    ops: Arc<Ops>,
-    calls: Calls,
-    places: Arc<Places>,
-    timeout: Duration,
+    shared: Arc<Shared>,
     inner: S,
 }
 
@@ -110,34 +114,34 @@ where
         let Some(rule) = rules::of(path) else {
             return Box::pin(std::future::ready(Ok(refusal(error::unimplemented()))));
         };
-        let request_id = request_id(request.headers());
+        let shared = Arc::clone(&self.shared);
+        let request_id = given_request_id(request.headers()).unwrap_or_else(|| shared.request_ids.make());
         let span = tracing::info_span!("call", method = %rule.action, request_id);
-        let running = self.calls.begin(&rule.action);
-        let (ops, places, timeout) = (Arc::clone(&self.ops), Arc::clone(&self.places), self.timeout);
-        let id = request_id.clone();
+        let running = shared.calls.begin(&rule.action);
         let call = async move {
-            let Some(_places) = places.take(&rule.action) else {
-                let busy = Error::new(Reason::Overloaded, "the server is busy");
-                return Ok(refusal(error::status(&busy, &request_id)));
+            let call = async {
+                let Some(_places) = shared.places.take(&rule.action) else {
+                    let busy = Error::new(Reason::Overloaded, "the server is busy");
+                    return Ok(refusal(error::status(&busy, &request_id)));
+                };
+                match let_in(&shared.ops, request.headers(), rule, &request_id).await {
+                    Ok(call) => {
+                        request.extensions_mut().insert(Arc::new(call));
+                        request.extensions_mut().insert(Arc::clone(&shared.ops));
+                        inner.oneshot(request).await
+                    }
+                    Err(refused) => {
+                        tracing::debug!(reason = ?refused.reason(), "not let in");
+                        Ok(refusal(error::status(&refused, &request_id)))
+                    }
+                }
             };
-            match let_in(&ops, request.headers(), rule, &request_id).await {
-                Ok(call) => {
-                    request.extensions_mut().insert(Arc::new(call));
-                    request.extensions_mut().insert(ops);
-                    inner.oneshot(request).await
-                }
-                Err(refused) => {
-                    tracing::debug!(reason = ?refused.reason(), "not let in");
-                    Ok(refusal(error::status(&refused, &request_id)))
-                }
-            }
-        };
-        let counted = async move {
-            let answer = within(timeout, &id, call).await;
+            // It is large, and would be moved on its way into the bound.
+            let answer = within(shared.timeout, &request_id, Box::pin(call)).await;
             running.end(answer.as_ref().map_or("UNKNOWN", code_name));
             answer
         };
-        Box::pin(counted.instrument(span))
+        Box::pin(call.instrument(span))
     }
 }
 
@@ -208,11 +212,30 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
     }
 }
 
-fn request_id(headers: &HeaderMap) -> String {
+fn given_request_id(headers: &HeaderMap) -> Option<String> {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let good =
         |id: &&str| (1..=REQUEST_ID_LENGTH).contains(&id.len()) && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    given.filter(good).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+    given.filter(good).map(str::to_owned)
+}
+
+/// Makes request ids: UUIDs of version 8 (RFC 9562 section 5.8), each a random number of this process and a count. No call
+/// waits for randomness by them, and nobody is to keep one secret.
+#[derive(Debug)]
+struct RequestIds {
+    process: u64,
+    made: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        Self { process: Uuid::new_v4().as_u64_pair().0, made: AtomicU64::new(0) }
+    }
+
+    fn make(&self) -> String {
+        let bytes = Uuid::from_u64_pair(self.process, self.made.fetch_add(1, Ordering::Relaxed)).into_bytes();
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    }
 }
 
 fn refusal(status: Status) -> Response<Body> {
@@ -244,6 +267,8 @@ fn code_name(answer: &Response<Body>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use tonic_types::StatusExt as _;
 
     use super::*;
@@ -265,6 +290,14 @@ mod tests {
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "TOOK_TOO_LONG");
         assert_eq!(details.request_info().unwrap().request_id, "r1");
+    }
+
+    #[test]
+    fn no_request_id_is_made_twice() {
+        let (ours, theirs) = (RequestIds::new(), RequestIds::new());
+        let made: HashSet<_> = (0..1_000).flat_map(|_| [ours.make(), theirs.make()]).collect();
+        assert_eq!(made.len(), 2_000);
+        assert!(made.iter().all(|id| Uuid::parse_str(id).is_ok_and(|id| id.get_version_num() == 8)));
     }
 
     #[test]

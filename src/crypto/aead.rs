@@ -65,7 +65,7 @@ impl AeadKey {
 
 /// One byte string for many, from which they can be told apart: each after its length.
 pub(super) fn encode_parts(parts: &[&[u8]]) -> Vec<u8> {
-    let mut encoded = Vec::new();
+    let mut encoded = Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
     for part in parts {
         encoded.extend_from_slice(&(part.len() as u64).to_be_bytes());
         encoded.extend_from_slice(part);

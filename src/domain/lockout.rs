@@ -205,6 +205,19 @@ impl Lockout {
         Decision::Allowed(next)
     }
 
+    /// The tally with checks that stay reserved for a source whose passwords are right one after the other; `None` where
+    /// they are reserved no more, or there is no room for another one beside them.
+    #[must_use]
+    pub fn keep(&self, tally: &Tally, reserved: u32, now: Timestamp) -> Option<Tally> {
+        let held = tally.at(now).reserved;
+        match self.decide(tally, now) {
+            Decision::Allowed(next) if held >= reserved => {
+                Some(Tally { reserved: held, success_time: Some(now), ..next })
+            }
+            Decision::Allowed(_) | Decision::Busy | Decision::Blocked(_) | Decision::Stopped => None,
+        }
+    }
+
     /// The tally after checks that were reserved ended so. A wrong password is one; the others may be settled together.
     #[must_use]
     pub fn settle(&self, tally: &Tally, reserved: u32, outcome: Outcome, now: Timestamp) -> Tally {

@@ -30,7 +30,7 @@ pub mod time;
 pub use entropy::Entropy;
 pub use error::{Error, Reason, Result, Violation};
 pub use filter::Filter;
-pub use id::{ResourceId, Uid};
+pub use id::{ResourceId, Uid, UidMaker};
 pub use installation::{Epoch, Installation};
 pub use job::{Job, JobState};
 pub use key::{KeyInfo, KeyPurpose, KeyUse, Replica};

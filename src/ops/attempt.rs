@@ -1,21 +1,20 @@
 //! Attempts to prove a password: reserved in the database before it is checked, settled after.
 //!
 //! What comes at once is brought to the database as one transaction. A known source whose password was right keeps what
-//! it had reserved for the next one, up to a second, so that an account in heavy use writes little. Within a process no
-//! more attempts of one source at one subject's name run side by side than are free; the others wait for their turn,
-//! before anything is looked up for them.
+//! it had reserved for the next one, from one second to the next as long as it goes on so and leaves room for others, so
+//! that an account in heavy use writes little. Within a process no more attempts of one source at one subject's name run
+//! side by side than are free; the others wait for their turn, before anything is looked up for them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod lane;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::MissedTickBehavior,
 };
 
+use self::lane::{Lane, Lanes};
 use super::limit::Taken;
 use crate::{
     crypto::Promise,
@@ -27,10 +26,8 @@ use crate::{
 const WAITING: usize = 4_096;
 /// Steps that are done in one transaction.
 const BATCH: usize = 64;
-/// How long a reservation is kept for the next attempt.
+/// How long a reservation is kept for the next attempt, until the database is asked whether it may be longer.
 const KEPT: Duration = Duration::from_secs(1);
-/// Attempts of a process that may wait for others to end; past it they are refused at once.
-const TURNS: usize = 96;
 /// How long an attempt waits for others of its kind to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often, in ticks of [`KEPT`], what says nothing any more is removed.
@@ -46,32 +43,11 @@ pub(super) struct Attempts {
     requests: mpsc::Sender<Request>,
 }
 
-struct Lanes {
-    /// For those that wait: they hold calls open, and must leave room for everybody else's.
-    turns: Arc<Semaphore>,
-    /// By what subjects are asked for, so that a full one is known before its subject is. One that is asked for by two
-    /// names has two, which take turns as those of two processes do.
-    by_name: Mutex<HashMap<AttemptKey, Arc<Lane>>>,
-}
-
-/// The attempts of one source at one subject under one name.
-struct Lane {
-    /// The rules it was made by: they hold while somebody is in it.
-    lockouts: Lockouts,
-    /// For as many as run side by side.
-    places: Arc<Semaphore>,
-    spare: Mutex<Spare>,
-}
-
-/// What is reserved and not used.
-#[derive(Default)]
-struct Spare {
-    /// Whose it is: a name may be given to another subject.
-    key: Option<AttemptKey>,
-    reserved: u32,
-    /// Counts the times it was given back: what was reserved before is not kept again, so that other processes come to
-    /// their turn.
-    epoch: u64,
+/// Who hears what came of a step.
+enum Hearer {
+    Asker(oneshot::Sender<Result<AttemptAnswer>>),
+    /// The lane that wants to keep what it has; none where it is given back.
+    Lane(Option<Arc<Lane>>),
 }
 
 enum Request {
@@ -111,7 +87,7 @@ pub(super) enum Attempt {
 /// that counts.
 pub(super) struct Reservation {
     requests: mpsc::Sender<Request>,
-    pub(super) key: AttemptKey,
+    pub(super) key: Arc<AttemptKey>,
     place: Place,
     pub(super) seen: u32,
     pub(super) stranger: bool,
@@ -124,7 +100,7 @@ pub(super) struct Reservation {
 
 impl Attempts {
     pub(super) fn start(store: Store, clock: Arc<dyn Clock>) -> Self {
-        let lanes = Arc::new(Lanes { turns: Arc::new(Semaphore::new(TURNS)), by_name: Mutex::default() });
+        let lanes = Arc::new(Lanes::new());
         let (requests, receiver) = mpsc::channel(WAITING);
         tokio::spawn(work(store, clock, Arc::clone(&lanes), receiver));
         Self { lanes, requests }
@@ -138,7 +114,8 @@ impl Attempts {
             permit
         } else {
             let _turn = self.lanes.wait()?;
-            let permit = tokio::time::timeout(PATIENCE, Arc::clone(&lane.places).acquire_owned()).await;
+            let freed = Box::pin(Arc::clone(&lane.places).acquire_owned());
+            let permit = tokio::time::timeout(PATIENCE, freed).await;
             permit.map_err(|_elapsed| crowded())?.map_err(Error::internal)?
         };
         Ok(Place { lane, lockouts, budget, _permit: permit })
@@ -160,6 +137,7 @@ impl Attempts {
         promise: &mut Option<Promise>,
     ) -> Result<Attempt> {
         let (is_spare, epoch) = place.lane.take_of(&key);
+        let key = Arc::new(key);
         let (requests, seen, stranger) = (self.requests.clone(), 0, false);
         let (is_kept, is_settled) = (false, !is_spare);
         let reservation = Reservation { requests, key, place, seen, stranger, epoch, is_kept, is_settled };
@@ -189,7 +167,7 @@ impl Reservation {
         let requests = self.requests.clone();
         let (mut pause, mut paused) = (SHORTEST_PAUSE, Duration::ZERO);
         while paused < PATIENCE {
-            let step = AttemptStep::Reserve { key: self.key.clone(), lockouts: self.place.lockouts };
+            let step = AttemptStep::Reserve { key: AttemptKey::clone(&self.key), lockouts: self.place.lockouts };
             match send(requests.reserve().await.map_err(Error::internal)?, step).await? {
                 AttemptAnswer::Reserved { seen, stranger } => {
                     (self.seen, self.stranger, self.is_settled) = (seen, stranger, false);
@@ -224,13 +202,19 @@ impl Reservation {
         attempt
     }
 
+    /// Keeps the check for the next, where this one was right: then it is settled.
+    pub(super) fn keep(&mut self) -> bool {
+        let Place { lane, lockouts, .. } = &self.place;
+        self.is_settled = !self.stranger && self.seen == 0 && lane.keep(&self.key, self.epoch, *lockouts);
+        self.is_settled
+    }
+
     pub(super) async fn settle(mut self, outcome: Outcome) -> Result<AttemptAnswer> {
         let is_right = matches!(outcome, Outcome::Right { .. });
         if matches!(outcome, Outcome::Wrong) {
             self.spend();
         }
-        if is_right && !self.stranger && self.seen == 0 && self.place.lane.keep(&self.key, self.epoch) {
-            self.is_settled = true;
+        if is_right && self.keep() {
             return Ok(AttemptAnswer::Settled);
         }
         let step = self.step(1, outcome);
@@ -248,7 +232,7 @@ impl Reservation {
     }
 
     fn step(&self, reserved: u32, outcome: Outcome) -> AttemptStep {
-        let (key, lockouts) = (self.key.clone(), self.place.lockouts);
+        let (key, lockouts) = (AttemptKey::clone(&self.key), self.place.lockouts);
         AttemptStep::Settle { key, reserved, stranger: self.stranger, outcome, lockouts }
     }
 }
@@ -283,74 +267,6 @@ impl Attempt {
     }
 }
 
-impl Lanes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptKey, Arc<Lane>>> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets one more wait, or refuses it at once.
-    fn wait(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.turns).try_acquire_owned().map_err(|_none| crowded())
-    }
-
-    fn of(&self, name: &AttemptKey, lockouts: Lockouts) -> Arc<Lane> {
-        let lane = || {
-            let width = usize::try_from(lockouts.source.free).unwrap_or(Semaphore::MAX_PERMITS);
-            let places = Arc::new(Semaphore::new(width.clamp(1, Semaphore::MAX_PERMITS)));
-            Arc::new(Lane { lockouts, places, spare: Mutex::default() })
-        };
-        Arc::clone(self.lock().entry(name.clone()).or_insert_with(lane))
-    }
-
-    /// Takes what is kept to give it back, and forgets the lanes that nobody is in.
-    fn sweep(&self) -> Vec<AttemptStep> {
-        let mut steps = Vec::new();
-        self.lock().retain(|_, lane| {
-            let mut spare = lane.spare();
-            spare.epoch += 1;
-            let (key, reserved) = (spare.key.take(), std::mem::take(&mut spare.reserved));
-            drop(spare);
-            if let Some(key) = key.filter(|_| reserved > 0) {
-                let (outcome, lockouts) = (Outcome::Right { seen: 0 }, lane.lockouts);
-                steps.push(AttemptStep::Settle { key, reserved, stranger: false, outcome, lockouts });
-            }
-            Arc::strong_count(lane) > 1
-        });
-        steps
-    }
-}
-
-impl Lane {
-    fn spare(&self) -> MutexGuard<'_, Spare> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether something was kept of this key, and is now the caller's; and the epoch.
-    fn take_of(&self, key: &AttemptKey) -> (bool, u64) {
-        let mut spare = self.spare();
-        let taken = spare.reserved > 0 && spare.key.as_ref() == Some(key);
-        spare.reserved -= u32::from(taken);
-        (taken, spare.epoch)
-    }
-
-    /// What was kept, if anything, is now the caller's: of which key, and since which epoch.
-    fn take(&self) -> Option<(AttemptKey, u64)> {
-        let mut spare = self.spare();
-        let left = spare.reserved.checked_sub(1)?;
-        let key = spare.key.clone()?;
-        spare.reserved = left;
-        Some((key, spare.epoch))
-    }
-
-    /// Keeps one for the next, unless it has been kept for long enough.
-    fn keep(&self, key: &AttemptKey, epoch: u64) -> bool {
-        let mut spare = self.spare();
-        let may = spare.epoch == epoch && spare.key.get_or_insert_with(|| key.clone()) == key;
-        spare.reserved += u32::from(may);
-        may
-    }
-}
-
 async fn send(room: mpsc::Permit<'_, Request>, step: AttemptStep) -> Result<AttemptAnswer> {
     let (answer, waiting) = oneshot::channel();
     room.send(Request::Step(step, answer));
@@ -374,7 +290,7 @@ async fn work(store: Store, clock: Arc<dyn Clock>, lanes: Arc<Lanes>, mut reques
             count = requests.recv_many(&mut batch, BATCH) => if count == 0 { return },
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
-                steps = lanes.sweep();
+                steps = lanes.sweep().into_iter().map(|(step, lane)| (step, Hearer::Lane(lane))).collect();
                 if ticks.is_multiple_of(FORGET_EVERY)
                     && let Err(error) = store.forget_attempts(clock.now()).await
                 {
@@ -382,41 +298,52 @@ async fn work(store: Store, clock: Arc<dyn Clock>, lanes: Arc<Lanes>, mut reques
                 }
             }
         }
-        let mut answers: Vec<Option<oneshot::Sender<_>>> = steps.iter().map(|_| None).collect();
         let mut flushed = Vec::new();
         for request in batch.drain(..) {
             match request {
-                Request::Step(step, answer) => {
-                    steps.push(step);
-                    answers.push(Some(answer));
-                }
+                Request::Step(step, asker) => steps.push((step, Hearer::Asker(asker))),
                 Request::Flush(done) => {
-                    let kept = lanes.sweep();
-                    answers.extend(kept.iter().map(|_| None));
-                    steps.extend(kept);
+                    steps.extend(lanes.empty().into_iter().map(|step| (step, Hearer::Lane(None))));
                     flushed.push(done);
                 }
             }
         }
-        if !steps.is_empty() {
-            match store.attempt(steps, clock.now()).await {
-                Ok(done) => {
-                    for (answer, done) in answers.into_iter().zip(done) {
-                        answer.map(|answer| answer.send(Ok(done)));
-                    }
-                }
-                Err(error) => {
-                    for answer in answers.into_iter().flatten() {
-                        let _ = answer.send(Err(again(&error)));
-                    }
-                    tracing::warn!(reason = ?error.reason(), cause = ?error.cause(), "attempts were not written");
-                }
-            }
+        while !steps.is_empty() {
+            steps = take_steps(&store, &*clock, steps).await;
         }
         for done in flushed {
             let _ = done.send(());
         }
     }
+}
+
+/// Takes steps in one transaction. What comes back are those that give back what could not be kept.
+async fn take_steps(store: &Store, clock: &dyn Clock, steps: Vec<(AttemptStep, Hearer)>) -> Vec<(AttemptStep, Hearer)> {
+    let (steps, hearers): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+    let mut left = Vec::new();
+    let mut give_back = |lane: &Lane| left.extend(lane.give_back().map(|step| (step, Hearer::Lane(None))));
+    match store.attempt(steps, clock.now()).await {
+        Ok(answers) => {
+            for (hearer, answer) in hearers.into_iter().zip(answers) {
+                match hearer {
+                    Hearer::Asker(asker) => drop(asker.send(Ok(answer))),
+                    Hearer::Lane(Some(lane)) if answer == AttemptAnswer::Busy => give_back(&lane),
+                    Hearer::Lane(_) => {}
+                }
+            }
+        }
+        Err(error) => {
+            for hearer in hearers {
+                match hearer {
+                    Hearer::Asker(asker) => drop(asker.send(Err(again(&error)))),
+                    Hearer::Lane(Some(lane)) => give_back(&lane),
+                    Hearer::Lane(None) => {}
+                }
+            }
+            tracing::warn!(reason = ?error.reason(), cause = ?error.cause(), "attempts were not written");
+        }
+    }
+    left
 }
 
 /// One failure for everybody who was in the batch.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Call, Ops, secret::place};
+use super::{Call, Ops, known::Bearer, secret::place};
 use crate::{
     access::{
         Access, Caller, Credential, Finding, Grant, Proof, ProofKind, credential::invalid, jwt, signed_date::SignedDate,
     },
     audit::{Outcome, Target},
-    crypto::{signature::password_signs, token::token_id},
+    crypto::{Keyring, Mark, signature::password_signs, token::token_id},
     domain::{
         Error, Password, Reach, Reason, ResourceId, Result, Secret, Slot, Stage, SubjectKind, SubjectRef, SubjectState,
         Tenant, Timestamp, tenant::JwtIssuer,
@@ -25,18 +25,18 @@ impl Ops {
     /// # Errors
     /// Credential invalid or expired; everything that can be wrong with a signature; store unavailable.
     pub async fn authenticate(&self, credential: Credential) -> Result<Arc<Caller>> {
-        let caller = match credential {
+        match credential {
             Credential::Bearer(token) => {
                 #[expect(clippy::disallowed_methods, reason = "checked here")]
                 let token = token.expose_secret();
+                // What is known has a short way; the others would be carried about on it.
                 match jwt::Token::read(token) {
-                    Some(jwt) => self.by_jwt_or_token(token, &jwt).await?,
-                    None => self.by_token(token).await?,
+                    Some(jwt) => Box::pin(self.by_jwt_or_token(token, &jwt)).await,
+                    None => self.by_token(token).await,
                 }
             }
-            Credential::SignedDate(signed) => self.by_signed_date(&signed).await?,
-        };
-        Ok(Arc::new(caller))
+            Credential::SignedDate(signed) => Box::pin(self.by_signed_date(&signed)).await.map(Arc::new),
+        }
     }
 
     /// Lets a caller in to a method, or not; a refusal is recorded.
@@ -61,26 +61,39 @@ impl Ops {
                 let anybody: Grant = caller.authorise(Access::AnyCaller)?;
                 let call = Call::new(anybody, action, request_id.to_owned());
                 let record = call.record(self, Target::None, Outcome::Denied, Some(error.reason()), String::new());
-                self.journal.write(record).await;
+                Box::pin(self.journal.write(record)).await;
                 Err(error)
             }
         }
     }
 
-    async fn by_jwt_or_token(&self, token: &str, jwt: &jwt::Token<'_>) -> Result<Caller> {
+    async fn by_jwt_or_token(&self, token: &str, jwt: &jwt::Token<'_>) -> Result<Arc<Caller>> {
         if let Some(ours) = self.by_own_token(jwt).await? {
-            return Ok(ours);
+            return Ok(Arc::new(ours));
         }
         let trusting = match jwt.issuer() {
             Some(issuer) => self.trusting(issuer).await?,
             None => Vec::new(),
         };
         // What looks like a JWT, but of nobody that is known, may still be a token that was handed to us.
-        if trusting.is_empty() { self.by_token(token).await } else { self.by_jwt(jwt, trusting).await }
+        if trusting.is_empty() { self.by_token(token).await } else { self.by_jwt(jwt, trusting).await.map(Arc::new) }
     }
 
-    async fn by_token(&self, token: &str) -> Result<Caller> {
+    async fn by_token(&self, token: &str) -> Result<Arc<Caller>> {
         let (keyring, now) = (self.keyring(), self.now());
+        let mark = self.marker.mark_token(token);
+        // One under a key that was followed has to move.
+        if let Some(bearer) = self.known_bearer(&mark, now)
+            && keyring.digests_with(&bearer.token.key_id)
+        {
+            self.usage.note(UseOf::ApiToken, &bearer.token, now);
+            return Ok(Arc::clone(&bearer.caller));
+        }
+        Box::pin(self.look_up_token(token, mark, &keyring)).await
+    }
+
+    async fn look_up_token(&self, token: &str, mark: Mark, keyring: &Keyring) -> Result<Arc<Caller>> {
+        let now = self.now();
         let ids = match token_id(token) {
             Some(id) => vec![id.to_owned()],
             None => keyring.given_token_ids(token.as_bytes(), now),
@@ -89,17 +102,21 @@ impl Ops {
         for id in ids {
             let slot = Slot::ApiToken(id);
             let mut found = self.known_credential(&slot).await?;
-            if version_of_token(found.as_deref()).is_some_and(|secret| secret.stage == Stage::Pending) {
+            let is_pending = |(found, _): &(Arc<FoundCredential>, _)| {
+                version_of_token(found).is_some_and(|secret| secret.stage == Stage::Pending)
+            };
+            if found.as_ref().is_some_and(is_pending) {
                 // It may have been promoted since.
                 found = self.credential_anew(&slot).await?;
             }
-            let Some(found) = found else { continue };
-            let secret = version_of_token(Some(&found)).filter(|secret| secret.stage != Stage::Revoked);
+            let Some((found, before)) = found else { continue };
+            let secret = version_of_token(&found).filter(|secret| secret.stage != Stage::Revoked);
             let is_shown =
                 |secret: &&Secret| keyring.digest_matches(&secret.key_id, token.as_bytes(), &secret.payload, now);
             if let Some(secret) = secret.filter(is_shown) {
-                let caller = self.caller_of(&found, secret, ProofKind::ApiToken, expired)?;
-                self.moves.offer(&keyring, token, secret, now);
+                let caller = Arc::new(self.caller_of(&found, secret, ProofKind::ApiToken, expired)?);
+                self.keep_bearer(mark, Bearer::new(&caller, secret), before);
+                self.moves.offer(keyring, token, secret, now);
                 return Ok(caller);
             }
         }
@@ -174,12 +191,12 @@ impl Ops {
         let revoked = || Error::new(Reason::ApiKeyRevoked, "the signing key was revoked or has expired");
         let message = signed.message();
         let signs = |shared_key: &Password| password_signs(shared_key, &message, &signed.signature);
-        let known = self.known_credential(&slot).await?.ok_or_else(unknown)?;
+        let (known, _) = self.known_credential(&slot).await?.ok_or_else(unknown)?;
         if let Some(secret) = self.proven(&known, signs).await? {
             return self.caller_of(&known, secret, ProofKind::SignedDate, revoked);
         }
         // It may be signed by a version that another replica has made since.
-        let found = self.credential_anew(&slot).await?.ok_or_else(unknown)?;
+        let (found, _) = self.credential_anew(&slot).await?.ok_or_else(unknown)?;
         if let Some(secret) = self.proven(&found, signs).await? {
             return self.caller_of(&found, secret, ProofKind::SignedDate, revoked);
         }
@@ -245,8 +262,8 @@ impl Ops {
 }
 
 /// The one version that a token finds.
-fn version_of_token(found: Option<&FoundCredential>) -> Option<&Secret> {
-    found?.versions.first()
+fn version_of_token(found: &FoundCredential) -> Option<&Secret> {
+    found.versions.first()
 }
 
 /// Whether a credential has a version that is accepted at this time.

@@ -1,5 +1,7 @@
 //! Devices and what they sign in with.
 
+use std::sync::Arc;
+
 use super::{
     Call, Ops, Plan, SoftLock,
     attempt::{Attempt, Entered},
@@ -13,11 +15,13 @@ use super::{
 };
 use crate::{
     audit::{Outcome as Ending, Target},
+    crypto::Mark,
     domain::{
         Error, Labels, Password, Permission, Reason, ResourceId, Result, Secret, Slot, Subject, SubjectKind,
-        SubjectRef, SubjectState, TenantRef, Timestamp, lockout::Outcome, rotation::Beginning,
+        SubjectRef, SubjectState, Tenant, TenantRef, Timestamp, Uid, lockout::Outcome, rotation::Beginning,
     },
     metrics::UseOf,
+    store::AttemptKey,
 };
 
 const KIND: SubjectKind = SubjectKind::Device;
@@ -249,42 +253,60 @@ impl Ops {
         call: &Call,
         request: VerifyAuthentication,
     ) -> Result<Option<RightSecret>> {
-        let VerifyAuthentication { kind, subject: reference, .. } = &request;
+        let VerifyAuthentication { kind, subject: reference, from, .. } = &request;
         let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant, *kind, reference.as_str())?;
-        let (name, place) = self.enter(call, &tenant, (*kind, reference), request.from.as_deref()).await?;
+        let caller = call.grant.caller();
+        let source = from.as_deref().map_or([caller.tenant_uid.as_str(), &caller.id], |from| ["", from]);
         let whose = [tenant.uid.as_str(), kind.as_str(), reference.form(), reference.as_str()];
-        let mark = self.marker.mark(&whose, &request.password);
-        let of = if *kind == SubjectKind::Integration { UseOf::Integration } else { UseOf::Device };
+        let mark = self.marker.mark(&[whose.as_slice(), &source].concat(), &request.password);
+        let Some((proven, is_due)) = self.known_proven(&mark) else {
+            let (name, place) = self.enter(call, &tenant, (*kind, reference), from.as_deref()).await?;
+            let turn = self.attempts.kept(place);
+            return Box::pin(self.look_up(call, &tenant, &request, mark, (Arc::new(name), turn))).await;
+        };
         // Where a check is kept, what was right a moment ago is right still. All else is looked up, be it known or not.
-        let turn = match self.attempts.kept(place) {
-            Entered::Kept(kept) if let Some(proven) = self.known_proven(&mark, &kept.key.subject) => {
-                let right = Outcome::Right { seen: 0 };
-                self.settle(call, *kind, None, Attempt::Reserved(kept), right).await?;
-                self.usage.note(of, &proven.password, self.now());
-                self.record_check(call, *kind, reference, true, "").await;
-                return Ok(Some(RightSecret { id: proven.id.clone(), version: proven.password.version }));
+        let place = self.enter_as(&proven.name, &tenant, from.is_some()).await?;
+        let mut kept = match self.attempts.kept(place) {
+            Entered::Kept(kept) if kept.key.subject == proven.password.subject_uid.as_str() => kept,
+            turn @ (Entered::Kept(_) | Entered::Place(_)) => {
+                let name = Arc::clone(&proven.name);
+                return Box::pin(self.look_up(call, &tenant, &request, mark, (name, turn))).await;
             }
-            turn @ (Entered::Kept(_) | Entered::Place(_)) => turn,
         };
+        if is_due {
+            self.prove_anew(&tenant, &request, mark, &proven.name);
+        }
+        if !kept.keep() {
+            let right = Outcome::Right { seen: 0 };
+            Box::pin(self.settle(call, *kind, None, Attempt::Reserved(kept), right)).await?;
+        }
+        self.usage.note(use_of(*kind), &proven.password, self.now());
+        self.record_check(call, *kind, reference, true, "").await;
+        Ok(Some(RightSecret { id: proven.id.clone(), version: proven.password.version }))
+    }
+
+    /// The same, by what the database has.
+    async fn look_up(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        request: &VerifyAuthentication,
+        mark: Mark,
+        (name, turn): (Arc<AttemptKey>, Entered),
+    ) -> Result<Option<RightSecret>> {
+        let VerifyAuthentication { kind, subject: reference, .. } = request;
         let before = self.before();
-        let Looked { found, other } = self.fetch.subject_with_secrets(&tenant.uid, *kind, reference).await?;
-        let open = async |found: &Option<Found>| match found {
-            Some((subject, secrets)) => self.open_accepted(subject, secrets).await,
-            None => Ok(Accepted::default()),
-        };
-        let accepted = open(&found).await?;
-        // For a name that is nobody's, so that it takes as long.
-        drop(open(&other).await);
+        let (found, accepted) = self.accepted(&tenant.uid, *kind, reference).await?;
         let asked = found.as_ref().map(|(subject, _)| subject);
-        let key = name.of(asked);
+        let key = AttemptKey::clone(&name).of(asked);
         let attempt = match turn {
             Entered::Place(place) => self.reserve(place, key, &mut None).await?,
-            Entered::Kept(kept) if kept.key == key => Attempt::Reserved(kept),
+            Entered::Kept(kept) if *kept.key == key => Attempt::Reserved(kept),
             Entered::Kept(kept) => {
                 // The name has become another's.
                 drop(kept);
-                let (_, place) = self.enter(call, &tenant, (*kind, reference), request.from.as_deref()).await?;
+                let place = self.enter_as(&name, tenant, request.from.is_some()).await?;
                 self.reserve(place, key, &mut None).await?
             }
         };
@@ -298,14 +320,56 @@ impl Ops {
         self.settle(call, *kind, asked, attempt, outcome).await?;
         let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
         let verified = active.zip(right).map(|((subject, secrets), version)| {
-            let is_it = |secret: &&Secret| secret.slot == Slot::Password && secret.version == version;
-            if let Some(password) = secrets.iter().find(is_it) {
-                self.usage.note(of, password, self.now());
-                self.keep_proven(mark, Proven::new(subject.id.clone(), password), before);
+            if let Some(password) = version_of(&secrets, version) {
+                self.usage.note(use_of(*kind), password, self.now());
+                self.keep_proven(mark, Some(Proven::new(subject.id.clone(), password, name)), before);
             }
             RightSecret { id: subject.id, version }
         });
         self.record_check(call, *kind, reference, verified.is_some(), detail).await;
         Ok(verified)
     }
+
+    /// Who has this name, and which passwords of theirs are accepted now.
+    async fn accepted(
+        &self,
+        tenant: &Uid,
+        kind: SubjectKind,
+        reference: &SubjectRef,
+    ) -> Result<(Option<Found>, Accepted)> {
+        let Looked { found, other } = self.fetch.subject_with_secrets(tenant, kind, reference).await?;
+        let open = async |found: &Option<Found>| match found {
+            Some((subject, secrets)) => self.open_accepted(subject, secrets).await,
+            None => Ok(Accepted::default()),
+        };
+        let accepted = open(&found).await?;
+        // For a name that is nobody's, so that it takes as long.
+        drop(open(&other).await);
+        Ok((found, accepted))
+    }
+
+    /// Looks behind an answer whether the password that was right still is, so that under load nobody has to wait for it.
+    fn prove_anew(&self, tenant: &Tenant, request: &VerifyAuthentication, mark: Mark, name: &Arc<AttemptKey>) {
+        let (ops, tenant, kind, name) = (self.clone(), tenant.uid.clone(), request.kind, Arc::clone(name));
+        let (reference, password) = (request.subject.clone(), request.password.clone());
+        tokio::spawn(async move {
+            let before = ops.before();
+            // Where it cannot be read, what is known ends by its age.
+            let Ok((found, accepted)) = ops.accepted(&tenant, kind, &reference).await else { return };
+            let active = found.filter(|(subject, _)| subject.state == SubjectState::Active);
+            let proven = active.zip(which(&accepted, &password)).and_then(|((subject, secrets), version)| {
+                Some(Proven::new(subject.id, version_of(&secrets, version)?, name))
+            });
+            ops.keep_proven(mark, proven, before);
+        });
+    }
+}
+
+fn use_of(kind: SubjectKind) -> UseOf {
+    if kind == SubjectKind::Integration { UseOf::Integration } else { UseOf::Device }
+}
+
+/// A version of a device's password.
+fn version_of(secrets: &[Secret], version: i64) -> Option<&Secret> {
+    secrets.iter().find(|secret| secret.slot == Slot::Password && secret.version == version)
 }

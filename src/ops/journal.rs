@@ -4,7 +4,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::{audit::Record, store::Store};
 
@@ -37,8 +41,10 @@ impl Journal {
     }
 
     pub(super) async fn write(&self, record: Record) {
-        // Fails only when the task has ended, with the runtime itself.
-        let _ = self.entries.send(Entry::Record(Box::new(record))).await;
+        if let Err(TrySendError::Full(entry)) = self.entries.try_send(Entry::Record(Box::new(record))) {
+            // Fails only when the task has ended, with the runtime itself.
+            let _ = Box::pin(self.entries.send(entry)).await;
+        }
     }
 
     /// Returns when everything that was brought before is written.

@@ -65,7 +65,7 @@ use crate::{
     crypto::{Hasher, Keyring, KeyringInUse, Marker, Turn},
     domain::{
         Attributes, Clock, Entropy, Error, Lockouts, Reason, ResourceId, Result, Subject, SubjectKind, SubjectState,
-        Tenant, TenantRef, Timestamp, Uid,
+        Tenant, TenantRef, Timestamp, Uid, UidMaker,
     },
     metrics::{Guessing, Uses},
     store::Store,
@@ -89,6 +89,7 @@ pub struct Ops {
     hasher: Hasher,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    uids: Arc<UidMaker>,
     data_keys: Arc<DataKeys>,
     known: Arc<Known>,
     marker: Arc<Marker>,
@@ -190,6 +191,7 @@ impl Ops {
             hasher,
             clock,
             entropy,
+            uids: Arc::default(),
             data_keys,
             known,
             marker,
@@ -248,7 +250,7 @@ impl Ops {
     }
 
     fn make_uid(&self, now: Timestamp) -> Uid {
-        Uid::make(now, &*self.entropy)
+        self.uids.make(now, &*self.entropy)
     }
 
     fn id_or_new(&self, id: Option<ResourceId>, now: Timestamp) -> ResourceId {

@@ -45,27 +45,42 @@ impl Ops {
         &self,
         call: &Call,
         tenant: &Tenant,
-        (kind, asked): (SubjectKind, &SubjectRef),
+        asked: (SubjectKind, &SubjectRef),
         source: Option<&str>,
     ) -> Result<(AttemptKey, Place)> {
+        let name = self.attempt_name(call, tenant, asked, source);
+        let place = self.enter_as(&name, tenant, source.is_some()).await?;
+        Ok((name, place))
+    }
+
+    /// By what name an attempt takes its turn.
+    pub(super) fn attempt_name(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        (kind, asked): (SubjectKind, &SubjectRef),
+        source: Option<&str>,
+    ) -> AttemptKey {
         // Made for everybody, so that it takes the same time.
         let keyring = self.keyring();
         let nobody =
             keyring.attempt_mark(&["subject", tenant.uid.as_str(), kind.as_str(), asked.form(), asked.as_str()]);
-        let subject = format!("{}{nobody}", AttemptKey::NOBODY);
+        let subject = [AttemptKey::NOBODY, &nobody].concat();
         let caller = call.grant.caller();
-        let is_told = source.is_some();
         let source = match source.map(class) {
             Some(class) => keyring.attempt_mark(&["source", &class]),
             None => keyring.attempt_mark(&["caller", caller.tenant_uid.as_str(), &caller.id]),
         };
-        // A caller that does not tell sources apart is no guesser for the wrong passwords of all its users.
-        let budget = if is_told { self.limits.take_failure(&tenant.uid, &source) } else { Ok(None) };
+        AttemptKey { subject, source }
+    }
+
+    /// The same for a name that is known. A caller that does not tell sources apart is no guesser for the wrong passwords
+    /// of all its users.
+    pub(super) async fn enter_as(&self, name: &AttemptKey, tenant: &Tenant, is_source_told: bool) -> Result<Place> {
+        let budget = if is_source_told { self.limits.take_failure(&tenant.uid, &name.source) } else { Ok(None) };
         let budget = budget.inspect_err(|_throttled| self.guessing.refused(Refusal::Source))?;
         let lockouts = tenant.settings.limits.lockouts(self.lockouts);
-        let name = AttemptKey { subject, source };
-        let place = self.attempts.enter(&name, lockouts, budget).await?;
-        Ok((name, place))
+        self.attempts.enter(name, lockouts, budget).await
     }
 
     /// Reserves a check for who came to its turn.

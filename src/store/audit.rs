@@ -144,28 +144,35 @@ pub(super) async fn insert(transaction: &DatabaseTransaction, record: &Record) -
     insert_all(transaction, std::slice::from_ref(record)).await
 }
 
-/// Columns, in the order of [`values`].
-const COLUMNS: &str =
-    r#"uid, tenant_uid, "time", actor, action, target_kind, target_id, outcome, reason, request_id, detail"#;
+/// Columns that many records of a moment have in common, in the order of [`common`].
+const COMMON: [&str; 7] = ["tenant_uid", "actor", "action", "target_kind", "outcome", "reason", "detail"];
+/// Those that are each record's own, in the order of [`own`].
+const OWN: [&str; 4] = ["uid", r#""time""#, "target_id", "request_id"];
 
-/// Written out: of each check there is a record, and to have a statement composed would cost more than to run it.
+/// Adds records that have the common columns of the first, which are sent once. Written out: of each check there is a
+/// record, and to have a statement composed would cost more than to run it.
 async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Result<(), Failure> {
+    let Some(first) = records.first() else { return Ok(()) };
     let backend = transaction.get_database_backend();
-    let values: Vec<Value> = records.iter().flat_map(values).collect();
-    let width = values.len() / records.len().max(1);
-    let mut sql = format!("INSERT INTO audit ({COLUMNS}) VALUES ");
-    for place in 1..=values.len() {
-        sql.push_str(if place % width == 1 { "(" } else { ", " });
-        if backend == DbBackend::Postgres {
+    let values = common(first).into_iter().chain(records.iter().flat_map(own));
+    // SQLite keeps what a statement of many rows changes, page by page, to undo a part of it; here the transaction is
+    // undone as a whole.
+    let insert = if backend == DbBackend::Postgres { "INSERT" } else { "INSERT OR FAIL" };
+    let mut sql = format!("{insert} INTO audit ({}, {}) VALUES ", COMMON.join(", "), OWN.join(", "));
+    for row in 0..records.len() {
+        let begin = COMMON.len() + row * OWN.len();
+        let places = (1..=COMMON.len()).chain(begin + 1..=begin + OWN.len());
+        for (column, place) in places.enumerate() {
+            let before = match (row, column) {
+                (0, 0) => "(",
+                (_, 0) => "), (",
+                _ => ", ",
+            };
             // Into a string nothing fails.
-            let _ = write!(sql, "${place}");
-        } else {
-            sql.push('?');
-        }
-        if place % width == 0 {
-            sql.push_str(if place == values.len() { ")" } else { "), " });
+            let _ = write!(sql, "{before}${place}");
         }
     }
+    sql.push(')');
     transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     Ok(())
 }
@@ -174,27 +181,46 @@ async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Re
 /// time when it was made would never see it.
 const ON_TIME: Duration = Duration::from_secs(3);
 
-fn values(record: &Record) -> [Value; 11] {
-    let late = Some(record.wait.elapsed()).filter(|late| *late > ON_TIME).unwrap_or_default();
-    let (target_kind, target_id) = match &record.target {
-        Target::Tenant(id) => (Some("tenant"), Some(id.as_str())),
-        Target::Subject(kind, id) => (Some(kind.as_str()), Some(id.as_str())),
-        Target::Job(uid) => (Some("job"), Some(uid.as_str())),
-        Target::None => (None, None),
-    };
+fn common(record: &Record) -> [Value; COMMON.len()] {
     [
-        record.uid.later(late).as_str().into(),
         record.tenant_uid.as_str().into(),
-        record.time.plus(late).micros().into(),
         record.actor.as_str().into(),
         record.action.into(),
-        target_kind.into(),
-        target_id.into(),
+        target(record).0.into(),
         record.outcome.as_str().into(),
         record.reason.map(Reason::name).into(),
-        record.request_id.as_str().into(),
         record.detail.as_str().into(),
     ]
+}
+
+fn own(record: &Record) -> [Value; OWN.len()] {
+    let late = Some(record.wait.elapsed()).filter(|late| *late > ON_TIME).unwrap_or_default();
+    [
+        record.uid.later(late).as_str().into(),
+        record.time.plus(late).micros().into(),
+        target(record).1.into(),
+        record.request_id.as_str().into(),
+    ]
+}
+
+/// Kind and id.
+fn target(record: &Record) -> (Option<&str>, Option<&str>) {
+    match &record.target {
+        Target::Tenant(id) => (Some("tenant"), Some(id)),
+        Target::Subject(kind, id) => (Some(kind.as_str()), Some(id)),
+        Target::Job(uid) => (Some("job"), Some(uid.as_str())),
+        Target::None => (None, None),
+    }
+}
+
+/// Whether the common columns of two records are the same.
+fn are_alike(one: &Record, other: &Record) -> bool {
+    one.tenant_uid == other.tenant_uid
+        && one.actor == other.actor
+        && one.action == other.action
+        && target(one).0 == target(other).0
+        && (one.outcome, one.reason) == (other.outcome, other.reason)
+        && one.detail == other.detail
 }
 
 /// Rows of one statement, the most first: of few sizes, so that each is prepared once.
@@ -210,11 +236,13 @@ impl Command for AppendRecords {
     type Output = ();
 
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
-        let mut rest = self.records.as_slice();
-        for size in ROWS {
-            while let Some((rows, after)) = rest.split_at_checked(size) {
-                insert_all(transaction, rows).await?;
-                rest = after;
+        for alike in self.records.chunk_by(are_alike) {
+            let mut rest = alike;
+            for size in ROWS {
+                while let Some((rows, after)) = rest.split_at_checked(size) {
+                    insert_all(transaction, rows).await?;
+                    rest = after;
+                }
             }
         }
         Ok(())

@@ -1,24 +1,24 @@
 //! Tallies of failed attempts, shared by all replicas. What is read is locked and written under its revision, so that of
 //! two who decide on the same tally one decides anew; the tally of strangers comes first, so that nobody waits in a ring.
 
+mod kept;
+
 use sea_orm::{
-    ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
-    sea_query::{Expr, ExprTrait as _, OnConflict},
+    ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _},
 };
 
+use self::kept::{Kept, tally};
 use super::{
     Store,
-    entity::failure::{Column, Entity, Model},
+    entity::failure::{Column, Entity},
     error::Failure,
     transaction::Command,
 };
-use crate::{
-    domain::{
-        Error, Lockouts, Result, Subject, Timestamp, Uid,
-        lockout::{Decision, Outcome, Tally},
-    },
-    planted::{Bug, is_planted},
+use crate::domain::{
+    Error, Lockouts, Result, Subject, Timestamp, Uid,
+    lockout::{Decision, Outcome, Tally},
 };
 
 /// The class of sources that strangers share. Sorts before every other, which are hex digits.
@@ -39,7 +39,7 @@ pub struct AttemptKey {
 
 impl AttemptKey {
     /// Begins the digest of a name that is nobody's; no uid does.
-    pub const NOBODY: char = '?';
+    pub const NOBODY: &str = "?";
 
     /// The key of an attempt at this subject from the same source; of the name, where it is nobody's.
     #[must_use]
@@ -61,6 +61,15 @@ pub enum AttemptStep {
         /// The rules.
         lockouts: Lockouts,
     },
+    /// Leave checks reserved that were, as long as others find room beside them: [`AttemptAnswer::Busy`] where they do not.
+    Keep {
+        /// Whose: of a source that is known.
+        key: AttemptKey,
+        /// How many.
+        reserved: u32,
+        /// The rules.
+        lockouts: Lockouts,
+    },
     /// Settle checks that were reserved.
     Settle {
         /// Whose.
@@ -79,7 +88,7 @@ pub enum AttemptStep {
 impl AttemptStep {
     fn key(&self) -> &AttemptKey {
         match self {
-            Self::Reserve { key, .. } | Self::Settle { key, .. } => key,
+            Self::Reserve { key, .. } | Self::Keep { key, .. } | Self::Settle { key, .. } => key,
         }
     }
 }
@@ -87,7 +96,7 @@ impl AttemptStep {
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptAnswer {
-    /// One check is reserved.
+    /// One check is reserved, or all that were still are.
     Reserved {
         /// Failures of this source until then.
         seen: u32,
@@ -181,6 +190,9 @@ impl Command for Attempt {
         for (position, step) in order {
             let answer = match step {
                 AttemptStep::Reserve { key, lockouts } => self.reserve(transaction, key, *lockouts).await?,
+                AttemptStep::Keep { key, reserved, lockouts } => {
+                    self.keep(transaction, key, *reserved, *lockouts).await?
+                }
                 AttemptStep::Settle { key, reserved, stranger, outcome, lockouts } => {
                     self.settle(transaction, key, (*reserved, *stranger), *outcome, *lockouts).await?
                 }
@@ -231,6 +243,23 @@ impl Attempt {
         Ok(AttemptAnswer::Busy)
     }
 
+    async fn keep(
+        &self,
+        transaction: &DatabaseTransaction,
+        key: &AttemptKey,
+        reserved: u32,
+        lockouts: Lockouts,
+    ) -> Result<AttemptAnswer, Failure> {
+        let own = Kept::read(transaction, &key.subject, &key.source).await?;
+        // Where another came first, it may have been for want of room.
+        if let Some(next) = lockouts.source.keep(&own.tally, reserved, self.now)
+            && own.write(transaction, &key.subject, &key.source, &next).await?
+        {
+            return Ok(AttemptAnswer::Reserved { seen: 0, stranger: false });
+        }
+        Ok(AttemptAnswer::Busy)
+    }
+
     async fn settle(
         &self,
         transaction: &DatabaseTransaction,
@@ -270,73 +299,6 @@ fn admitted(decision: Decision) -> Result<Tally, AttemptAnswer> {
         Decision::Busy => Err(AttemptAnswer::Busy),
         Decision::Blocked(until) => Err(AttemptAnswer::Blocked(until)),
         Decision::Stopped => Err(AttemptAnswer::Stopped),
-    }
-}
-
-/// A tally as it was read, and under which revision; none where there was no row.
-struct Kept {
-    tally: Tally,
-    revision: Option<i64>,
-}
-
-impl Kept {
-    async fn read(transaction: &DatabaseTransaction, subject: &str, source: &str) -> Result<Self, Failure> {
-        let row = Entity::find_by_id((subject.to_owned(), source.to_owned()));
-        let row = if is_planted(Bug::TallyReadThenWritten) { row } else { row.lock_exclusive() };
-        let row = row.one(transaction).await?;
-        Ok(match row {
-            Some(row) => Self { tally: tally(&row), revision: Some(row.revision) },
-            None => Self { tally: Tally::NEW, revision: None },
-        })
-    }
-
-    /// What is kept once `next` is in its place.
-    const fn followed_by(&self, next: Tally) -> Self {
-        Self { tally: next, revision: Some(self.next_revision()) }
-    }
-
-    const fn next_revision(&self) -> i64 {
-        match self.revision {
-            Some(revision) => revision.wrapping_add(1),
-            None => 0,
-        }
-    }
-
-    /// Puts `next` in its place; false where another came first.
-    async fn write(
-        &self,
-        transaction: &DatabaseTransaction,
-        subject: &str,
-        source: &str,
-        next: &Tally,
-    ) -> Result<bool, Failure> {
-        let row = row(subject, source, next, self.next_revision());
-        let Some(revision) = self.revision else {
-            let none = OnConflict::columns([Column::SubjectKey, Column::SourceClass]).do_nothing().to_owned();
-            let inserted =
-                Entity::insert(row.into_active_model()).on_conflict(none).exec_without_returning(transaction).await?;
-            return Ok(inserted == 1);
-        };
-        let mut update = Entity::update_many();
-        if !is_planted(Bug::TallyReadThenWritten) {
-            update = update.filter(Column::Revision.eq(revision));
-        }
-        let changed = update
-            .col_expr(Column::Failures, Expr::value(row.failures))
-            .col_expr(Column::Reserved, Expr::value(row.reserved))
-            .col_expr(Column::ReservedUntil, Expr::value(row.reserved_until))
-            .col_expr(Column::BlockedUntil, Expr::value(row.blocked_until))
-            .col_expr(Column::FailureTime, Expr::value(row.failure_time))
-            .col_expr(Column::SuccessTime, Expr::value(row.success_time))
-            .col_expr(Column::ExpireTime, Expr::value(row.expire_time))
-            .col_expr(Column::Revision, Expr::value(row.revision))
-            .col_expr(Column::Streak, Expr::value(row.streak))
-            .col_expr(Column::StopTime, Expr::value(row.stop_time))
-            .filter(Column::SubjectKey.eq(subject))
-            .filter(Column::SourceClass.eq(source))
-            .exec(transaction)
-            .await?;
-        Ok(changed.rows_affected == 1)
     }
 }
 
@@ -396,37 +358,4 @@ impl Command for Forget {
 
 fn raced() -> Failure {
     Error::internal("a tally of attempts was changed past its lock, again and again").into()
-}
-
-fn tally(row: &Model) -> Tally {
-    let count = |number: i64| u32::try_from(number.clamp(0, i64::from(u32::MAX))).unwrap_or(u32::MAX);
-    Tally {
-        failures: count(row.failures),
-        reserved: count(row.reserved),
-        reserved_until: Timestamp::from_micros(row.reserved_until),
-        blocked_until: row.blocked_until.map(Timestamp::from_micros),
-        failure_time: row.failure_time.map(Timestamp::from_micros),
-        success_time: row.success_time.map(Timestamp::from_micros),
-        streak: count(row.streak),
-        stop_time: row.stop_time.map(Timestamp::from_micros),
-    }
-}
-
-fn row(subject: &str, source: &str, tally: &Tally, revision: i64) -> Model {
-    let is_nobody = subject.starts_with(AttemptKey::NOBODY);
-    let expire_time = if is_nobody { tally.expire_time_of_nobody() } else { tally.expire_time() };
-    Model {
-        subject_key: subject.to_owned(),
-        source_class: source.to_owned(),
-        failures: tally.failures.into(),
-        reserved: tally.reserved.into(),
-        reserved_until: tally.reserved_until.micros(),
-        blocked_until: tally.blocked_until.map(Timestamp::micros),
-        failure_time: tally.failure_time.map(Timestamp::micros),
-        success_time: tally.success_time.map(Timestamp::micros),
-        expire_time: expire_time.micros(),
-        revision,
-        streak: tally.streak.into(),
-        stop_time: tally.stop_time.map(Timestamp::micros),
-    }
 }

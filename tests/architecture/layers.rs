@@ -22,7 +22,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "domain",
         modules: &[],
-        crates: &["secrecy", "serde", "unicode_normalization", "zeroize", "zxcvbn"],
+        crates: &["data_encoding", "secrecy", "serde", "unicode_normalization", "zeroize", "zxcvbn"],
     },
     Layer { module: "audit", modules: &["domain"], crates: &[] },
     Layer { module: "planted", modules: &[], crates: &[] },
@@ -247,7 +247,7 @@ const PLANTED: &[&str] = &[
     "src/store/audit.rs",
     "src/store/connect.rs",
     "src/store/error.rs",
-    "src/store/failure.rs",
+    "src/store/failure/kept.rs",
     "src/store/key_rotation/commands.rs",
     "src/store/migration/mod.rs",
     "src/store/reply.rs",

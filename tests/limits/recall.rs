@@ -11,6 +11,7 @@ use rekey::{
     domain::{Password, ResourceId, SubjectKind, Transition},
     ops::{Source, device::ResetAuthentication, lifecycle::Named, rotation::Placement},
 };
+use sea_orm::{ConnectionTrait as _, Statement};
 use tokio::task::JoinSet;
 
 use crate::site::{RIGHT, Replica, Site, WRONG, call, system};
@@ -69,6 +70,62 @@ async fn a_right_password_is_remembered_for_less_than_a_second() {
     hide(&site).await;
     site.pass(1);
     assert!(!replica.device("d1", RIGHT, HOME).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_is_looked_at_again_behind_an_answer() {
+    let (site, replica) = Site::sqlite().await;
+    sign_in(&replica).await;
+    hide(&site).await;
+    site.clock.advance(Duration::from_millis(750));
+    assert!(replica.device("d1", RIGHT, HOME).await, "remembered still");
+    // At this time of the clock it would be for ever, had nobody looked.
+    while replica.device("d1", RIGHT, HOME).await {}
+}
+
+/// How often a reservation was written.
+async fn written(site: &Site) -> i64 {
+    let statement = "SELECT max(revision) AS n FROM failure WHERE source_class <> '*'";
+    let statement = Statement::from_string(site.raw.get_database_backend(), statement);
+    site.raw.query_one_raw(statement).await.unwrap().unwrap().try_get("", "n").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_in_use_waits_for_no_transaction() {
+    let (site, replica) = Site::sqlite().await;
+    sign_in(&replica).await;
+    let begin = written(&site).await;
+    // Each second it is asked whether the check may be kept.
+    while written(&site).await < begin + 3 {
+        assert_eq!(at_once(&replica, RIGHT), Poll::Ready(true));
+    }
+    replica.ops.close().await;
+    assert_eq!(site.count("FROM failure WHERE reserved > 0").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_keeps_all_checks_lets_another_come_to_its_turn() {
+    let (site, replica) = Site::sqlite().await;
+    let other = site.replica().await;
+    sign_in(&replica).await;
+    let crowd = async || {
+        let mut crowd = JoinSet::new();
+        for _ in 0..5 {
+            let replica = replica.clone();
+            crowd.spawn(async move { replica.device("d1", RIGHT, HOME).await });
+        }
+        crowd.join_all().await
+    };
+    let elsewhere = other.clone();
+    let waiting = tokio::spawn(async move { elsewhere.device("d1", RIGHT, HOME).await });
+    while !waiting.is_finished() {
+        crowd().await;
+    }
+    assert!(waiting.await.unwrap());
+    for process in [replica, other] {
+        process.ops.close().await;
+    }
+    assert_eq!(site.count("FROM failure WHERE reserved > 0 OR failures > 0").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,35 @@ pub(crate) async fn of_many_at_once_no_more_are_let_in_than_are_left_before_a_st
     assert_eq!((let_in, busy), (3, 37));
 }
 
+pub(crate) async fn what_is_reserved_is_kept_as_long_as_others_find_room(database: Database) {
+    let lockouts = Lockouts { source: Lockout { free: 3, ..RULES.source }, ..RULES };
+    let key = key(new_uid().as_str(), 0);
+    let other = Store::connect(&database.options).await.unwrap();
+    let take = async |store: &Store, steps: Vec<AttemptStep>, now| store.attempt(steps, now).await.unwrap();
+    let reserve = || AttemptStep::Reserve { key: key.clone(), lockouts };
+    let keep = |reserved| AttemptStep::Keep { key: key.clone(), reserved, lockouts };
+    let settle = |reserved| {
+        let outcome = Outcome::Right { seen: 0 };
+        AttemptStep::Settle { key: key.clone(), reserved, stranger: false, outcome, lockouts }
+    };
+    for step in [reserve(), settle(1)] {
+        take(&database.store, vec![step], NOW).await;
+    }
+    take(&database.store, vec![reserve(), reserve()], NOW).await;
+    let kept = AttemptAnswer::Reserved { seen: 0, stranger: false };
+    // Far longer than what is reserved lasts by itself.
+    for minute in 1..5 {
+        let now = NOW.plus(MINUTE * minute);
+        assert_eq!(take(&database.store, vec![keep(2)], now).await, [kept]);
+        assert_eq!(take(&other, vec![reserve()], now).await, [kept]);
+        assert_eq!(take(&other, vec![reserve()], now).await, [AttemptAnswer::Busy]);
+        assert_eq!(take(&database.store, vec![keep(2)], now).await, [AttemptAnswer::Busy], "somebody may wait");
+        assert_eq!(take(&other, vec![settle(1)], now).await, [AttemptAnswer::Settled]);
+    }
+    assert_eq!(take(&database.store, vec![keep(3)], NOW.plus(MINUTE * 4)).await, [AttemptAnswer::Busy], "not so many");
+    assert_eq!(take(&database.store, vec![keep(2)], NOW.plus(MINUTE * 6)).await, [AttemptAnswer::Busy], "too late");
+}
+
 pub(crate) async fn the_census_of_all_tenants_reads_its_index_alone(database: Database) {
     for (tenant, scheme, users) in
         [("a", Some("argon2id m=19456 t=2 p=1"), 3), ("b", Some("md5-crypt"), 1), ("c", None, 2)]

@@ -273,6 +273,12 @@ impl Keyring {
         (key.id.clone(), digest)
     }
 
+    /// Whether new tokens are digested under the key of this id.
+    #[must_use]
+    pub fn digests_with(&self, key_id: &str) -> bool {
+        self.digest.primary.id == key_id
+    }
+
     /// Whether another digest key followed the one of this id, so that the tokens under it are to move.
     #[must_use]
     pub fn is_followed(&self, digest_key_id: &str) -> bool {
@@ -306,7 +312,7 @@ impl Keyring {
     pub fn attempt_mark(&self, parts: &[&str]) -> String {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
         let mac = self.digest.oldest().mac(ATTEMPT, &encode_parts(&parts));
-        HEXLOWER.encode(mac.as_ref()).chars().take(32).collect()
+        HEXLOWER.encode(mac.as_ref().split_at_checked(16).map_or(&[], |(first, _)| first))
     }
 
     /// What a request is known by when it comes again: a keyed digest, for it covers passwords.

@@ -36,6 +36,32 @@ fn what_nobody_settled_is_void_after_two_minutes() {
 }
 
 #[test]
+fn what_is_reserved_may_be_kept_while_there_is_room_for_another() {
+    let reserved = |count: u32| {
+        (0..count).fold(Tally::NEW, |tally, _| {
+            let Decision::Allowed(next) = LOCKOUT.decide(&tally, NOW) else { panic!("five are free") };
+            next
+        })
+    };
+    let later = NOW.plus(Duration::from_mins(1));
+    let kept = LOCKOUT.keep(&reserved(4), 3, later).unwrap();
+    assert_eq!((kept.reserved, kept.reserved_until, kept.is_known(later)), (4, later.plus(LAPSES_AFTER), true));
+    assert_eq!(LOCKOUT.keep(&reserved(5), 3, later), None, "others could not come to their turn");
+    assert_eq!(LOCKOUT.keep(&reserved(2), 3, later), None, "they were given back");
+    assert_eq!(LOCKOUT.keep(&reserved(4), 3, NOW.plus(LAPSES_AFTER)), None, "they have lapsed");
+    let failed = LOCKOUT.settle(&reserved(4), 1, Outcome::Wrong, NOW);
+    assert!(LOCKOUT.keep(&failed, 3, later).is_some(), "one failed, and one is free");
+    assert_eq!(
+        LOCKOUT.keep(&LOCKOUT.settle(&failed, 1, Outcome::Wrong, NOW), 2, later).map(|kept| kept.failures),
+        Some(2)
+    );
+    let blocked = (0..5).fold(reserved(1), |tally, _| LOCKOUT.settle(&tally, 0, Outcome::Wrong, NOW));
+    assert_eq!(LOCKOUT.keep(&blocked, 1, NOW), None);
+    let single = Lockout { free: 1, ..LOCKOUT };
+    assert_eq!(single.keep(&reserved(1), 1, NOW), None);
+}
+
+#[test]
 fn failures_are_forgotten_after_a_day_and_a_success_forgives_those_it_saw() {
     let tally = failed(9, NOW);
     assert_eq!(LOCKOUT.failures(&tally, NOW.plus(FORGOTTEN_AFTER)), 0);
@@ -178,10 +204,13 @@ proptest! {
     }
 
     #[test]
-    fn reservations_and_failures_never_exceed_what_is_free(steps in prop::collection::vec(0..4_u8, 0..200)) {
+    fn reservations_and_failures_never_exceed_what_is_free(steps in prop::collection::vec(0..5_u8, 0..200)) {
         let (mut tally, mut under_way, mut wrong) = (Tally::NEW, 0_u32, 0_u32);
         for step in steps {
-            if step > 0 {
+            if step == 4 {
+                tally = LOCKOUT.keep(&tally, under_way, NOW).unwrap_or(tally);
+                prop_assert_eq!((tally.reserved, tally.failures), (under_way, wrong));
+            } else if step > 0 {
                 if let Decision::Allowed(next) = LOCKOUT.decide(&tally, NOW) {
                     (tally, under_way) = (next, under_way + 1);
                 }
