@@ -193,11 +193,7 @@ impl Lockout {
             return Decision::Blocked(until);
         }
         let mut next = tally.at(now);
-        // After the free ones, one at a time.
-        let most = self.free.saturating_sub(next.failures).max(1);
-        // And never so many that they could be more than the stop, if all of them fail.
-        let most = self.stop.map_or(most, |stop| most.min(stop.saturating_sub(next.streak)));
-        if next.reserved >= most {
+        if next.reserved >= self.most(&next) {
             return Decision::Busy;
         }
         next.reserved += 1;
@@ -205,17 +201,22 @@ impl Lockout {
         Decision::Allowed(next)
     }
 
+    /// Checks that may be under way.
+    fn most(&self, tally: &Tally) -> u32 {
+        // After the free ones, one at a time.
+        let most = self.free.saturating_sub(tally.failures).max(1);
+        // And never so many that they could be more than the stop, if all of them fail.
+        self.stop.map_or(most, |stop| most.min(stop.saturating_sub(tally.streak)))
+    }
+
     /// The tally with checks that stay reserved for a source whose passwords are right one after the other; `None` where
-    /// they are reserved no more, or there is no room for another one beside them.
+    /// they are reserved no more, or more than half of all that may be is: others are to come to their turn.
     #[must_use]
     pub fn keep(&self, tally: &Tally, reserved: u32, now: Timestamp) -> Option<Tally> {
+        let Decision::Allowed(next) = self.decide(tally, now) else { return None };
         let held = tally.at(now).reserved;
-        match self.decide(tally, now) {
-            Decision::Allowed(next) if held >= reserved => {
-                Some(Tally { reserved: held, success_time: Some(now), ..next })
-            }
-            Decision::Allowed(_) | Decision::Busy | Decision::Blocked(_) | Decision::Stopped => None,
-        }
+        let may = held >= reserved && held <= self.most(&next) / 2;
+        may.then_some(Tally { reserved: held, success_time: Some(now), ..next })
     }
 
     /// The tally after checks that were reserved ended so. A wrong password is one; the others may be settled together.

@@ -1,7 +1,7 @@
 //! Attempts to prove a password: reserved in the database before it is checked, settled after.
 //!
 //! What comes at once is brought to the database as one transaction. A known source whose password was right keeps what
-//! it had reserved for the next one, from one second to the next as long as it goes on so and leaves room for others, so
+//! it had reserved for the next one, from one second to the next as long as it goes on so and leaves as much to others, so
 //! that an account in heavy use writes little. Within a process no more attempts of one source at one subject's name run
 //! side by side than are free; the others wait for their turn, before anything is looked up for them.
 

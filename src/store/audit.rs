@@ -157,7 +157,8 @@ async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Re
     let values = common(first).into_iter().chain(records.iter().flat_map(own));
     // SQLite keeps what a statement of many rows changes, page by page, to undo a part of it; here the transaction is
     // undone as a whole.
-    let insert = if backend == DbBackend::Postgres { "INSERT" } else { "INSERT OR FAIL" };
+    let is_long = backend == DbBackend::Sqlite && records.len() > 1;
+    let insert = if is_long { "INSERT OR FAIL" } else { "INSERT" };
     let mut sql = format!("{insert} INTO audit ({}, {}) VALUES ", COMMON.join(", "), OWN.join(", "));
     for row in 0..records.len() {
         let begin = COMMON.len() + row * OWN.len();

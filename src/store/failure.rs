@@ -61,7 +61,8 @@ pub enum AttemptStep {
         /// The rules.
         lockouts: Lockouts,
     },
-    /// Leave checks reserved that were, as long as others find room beside them: [`AttemptAnswer::Busy`] where they do not.
+    /// Leave checks reserved that were, as long as others find as much room beside them: [`AttemptAnswer::Busy`] where they
+    /// do not.
     Keep {
         /// Whose: of a source that is known.
         key: AttemptKey,

@@ -15,7 +15,7 @@ async fn at_once(replicas: &[Replica], count: usize, password: &'static str, fro
     }
     let answers = calls.join_all().await;
     let like = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
-    assert_eq!(like(Ok(true)) + like(Ok(false)) + like(Err(Reason::Overloaded)), count);
+    assert_eq!(like(Ok(true)) + like(Ok(false)) + like(Err(Reason::Overloaded)), count, "{answers:?}");
     (like(Ok(true)), like(Ok(false)))
 }
 
