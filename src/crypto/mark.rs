@@ -11,7 +11,6 @@ use blake2::{
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-use super::aead::encode_parts;
 use crate::domain::{Entropy, Password};
 
 /// Makes marks. Its key is random and kept nowhere: what it marked means nothing to another process, or to the next.
@@ -34,9 +33,8 @@ impl Marker {
     /// The mark of a password of whom these parts name.
     #[must_use]
     pub fn mark(&self, whose: &[&str], password: &Password) -> Mark {
-        let parts: Vec<&[u8]> = whose.iter().map(|part| part.as_bytes()).collect();
         #[expect(clippy::disallowed_methods, reason = "digested here")]
-        self.digest(&parts, password.secret().expose_secret())
+        self.digest(whose, password.secret().expose_secret())
     }
 
     /// The mark of a token, whosever it is.
@@ -45,9 +43,13 @@ impl Marker {
         self.digest(&[], token)
     }
 
-    fn digest(&self, parts: &[&[u8]], secret: &str) -> Mark {
+    /// Each part comes after its length, so that no two lists of them are the same bytes.
+    fn digest(&self, parts: &[&str], secret: &str) -> Mark {
         let mut digest = self.0.clone();
-        digest.update(&encode_parts(parts));
+        for part in parts {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part.as_bytes());
+        }
         digest.update(secret.as_bytes());
         Mark(digest.finalize().into_bytes().into())
     }

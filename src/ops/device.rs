@@ -257,9 +257,9 @@ impl Ops {
         let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant, *kind, reference.as_str())?;
         let caller = call.grant.caller();
-        let source = from.as_deref().map_or([caller.tenant_uid.as_str(), &caller.id], |from| ["", from]);
-        let whose = [tenant.uid.as_str(), kind.as_str(), reference.form(), reference.as_str()];
-        let mark = self.marker.mark(&[whose.as_slice(), &source].concat(), &request.password);
+        let (of_tenant, source) = from.as_deref().map_or((caller.tenant_uid.as_str(), &*caller.id), |from| ("", from));
+        let whose = [tenant.uid.as_str(), kind.as_str(), reference.form(), reference.as_str(), of_tenant, source];
+        let mark = self.marker.mark(&whose, &request.password);
         let Some((proven, is_due)) = self.known_proven(&mark) else {
             let (name, place) = self.enter(call, &tenant, (*kind, reference), from.as_deref()).await?;
             let turn = self.attempts.kept(place);

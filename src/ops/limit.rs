@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::{BuildHasher as _, Hash, RandomState},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -73,7 +74,12 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(options: &LimitOptions, clock: &Arc<dyn Clock>) -> Self {
-        let buckets = |what| Buckets { what, clock: Passed::since_now(Arc::clone(clock)), by_rate: Mutex::default() };
+        let buckets = |what| Buckets {
+            what,
+            clock: Passed::since_now(Arc::clone(clock)),
+            hasher: RandomState::new(),
+            by_rate: Mutex::default(),
+        };
         Self {
             options: *options,
             caller: buckets("of this caller"),
@@ -97,40 +103,42 @@ impl Ops {
     pub fn limit_caller(&self, caller: &Caller) -> Result<()> {
         let limits = &self.limits;
         let rate = caller.limits.caller(limits.options.caller);
-        limits.caller.take(rate, || [caller.tenant_uid.as_str(), " ", &caller.id].concat())
+        limits.caller.take(rate, (&caller.tenant_uid, &caller.id))
     }
 
     /// Takes a call of somebody unknown, who is told apart by what is asked, of whom, and from where as far as that is
     /// known. The size is that of a caller's.
     pub(super) fn limit_anybody(&self, action: &str, about: &str, source: &str) -> Result<()> {
         let limits = &self.limits;
-        limits.caller.take(limits.options.caller, || format!("? {action} {about} {source}"))
+        limits.caller.take(limits.options.caller, ("?", action, about, source))
     }
 
     /// Takes a call about this tenant.
     pub(super) fn limit_tenant(&self, tenant: &Tenant) -> Result<()> {
         let limits = &self.limits;
         let rate = tenant.settings.limits.tenant(limits.options.tenant);
-        limits.tenant.take(rate, || tenant.uid.to_string())
+        limits.tenant.take(rate, &tenant.uid)
     }
 
     /// Takes a check or change of a subject's password, by whatever name it was asked for.
     pub(super) fn limit_target(&self, tenant: &Tenant, kind: SubjectKind, name: &str) -> Result<()> {
         let limits = &self.limits;
         let rate = tenant.settings.limits.target(limits.options.target);
-        limits.target.take(rate, || [tenant.uid.as_str(), " ", kind.as_str(), " ", name].concat())
+        limits.target.take(rate, (&tenant.uid, kind, name))
     }
 }
 
-/// Buckets of one kind, by key; of each size that is in use, for tenants may have sizes of their own.
+/// Buckets of one kind, by a digest of whose they are; of each size that is in use, for tenants may have sizes of their own.
 struct Buckets {
     what: &'static str,
     clock: Passed,
+    /// Nobody outside can tell whose digests are equal, and of any two they are once in 2^64.
+    hasher: RandomState,
     by_rate: Mutex<HashMap<Rate, Arc<OneSize>>>,
 }
 
 impl Buckets {
-    fn take(&self, rate: Rate, key: impl FnOnce() -> String) -> Result<()> {
+    fn take(&self, rate: Rate, whose: impl Hash) -> Result<()> {
         let Some(per_second) = NonZeroU32::new(rate.per_second) else { return Ok(()) };
         let sized = {
             let mut by_rate = self.by_rate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +150,7 @@ impl Buckets {
         }
         sized
             .limiter
-            .check_key(&key())
+            .check_key(&self.hasher.hash_one(whose))
             .map_err(|not_until| limited(self.what, not_until.wait_time_from(clock::Clock::now(&self.clock))))
     }
 
@@ -158,7 +166,7 @@ impl Buckets {
 
 /// Buckets of one size.
 struct OneSize {
-    limiter: RateLimiter<String, HashMapStateStore<String>, Passed, NoOpMiddleware<Duration>>,
+    limiter: RateLimiter<u64, HashMapStateStore<u64>, Passed, NoOpMiddleware<Duration>>,
     questions: AtomicU32,
 }
 

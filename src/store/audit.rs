@@ -141,7 +141,8 @@ pub(super) async fn append(transaction: &DatabaseTransaction, record: &Record) -
 
 /// The same, whatever is planted.
 pub(super) async fn insert(transaction: &DatabaseTransaction, record: &Record) -> Result<(), Failure> {
-    insert_all(transaction, std::slice::from_ref(record)).await
+    let insertion = insertion(transaction.get_database_backend(), 1);
+    run(transaction, &insertion, std::slice::from_ref(record)).await
 }
 
 /// Columns that many records of a moment have in common, in the order of [`common`].
@@ -149,18 +150,15 @@ const COMMON: [&str; 7] = ["tenant_uid", "actor", "action", "target_kind", "outc
 /// Those that are each record's own, in the order of [`own`].
 const OWN: [&str; 4] = ["uid", r#""time""#, "target_id", "request_id"];
 
-/// Adds records that have the common columns of the first, which are sent once. Written out: of each check there is a
-/// record, and to have a statement composed would cost more than to run it.
-async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Result<(), Failure> {
-    let Some(first) = records.first() else { return Ok(()) };
-    let backend = transaction.get_database_backend();
-    let values = common(first).into_iter().chain(records.iter().flat_map(own));
+/// A statement that adds so many records with the same common columns, which are sent once. Written out: of each check there
+/// is a record, and to have a statement composed would cost more than to run it.
+fn insertion(backend: DbBackend, records: usize) -> String {
     // SQLite keeps what a statement of many rows changes, page by page, to undo a part of it; here the transaction is
     // undone as a whole.
-    let is_long = backend == DbBackend::Sqlite && records.len() > 1;
+    let is_long = backend == DbBackend::Sqlite && records > 1;
     let insert = if is_long { "INSERT OR FAIL" } else { "INSERT" };
     let mut sql = format!("{insert} INTO audit ({}, {}) VALUES ", COMMON.join(", "), OWN.join(", "));
-    for row in 0..records.len() {
+    for row in 0..records {
         let begin = COMMON.len() + row * OWN.len();
         let places = (1..=COMMON.len()).chain(begin + 1..=begin + OWN.len());
         for (column, place) in places.enumerate() {
@@ -174,7 +172,14 @@ async fn insert_all(transaction: &DatabaseTransaction, records: &[Record]) -> Re
         }
     }
     sql.push(')');
-    transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    sql
+}
+
+/// Runs it, for as many.
+async fn run(transaction: &DatabaseTransaction, insertion: &str, records: &[Record]) -> Result<(), Failure> {
+    let values = records.first().map(common).into_iter().flatten().chain(records.iter().flat_map(own));
+    let backend = transaction.get_database_backend();
+    transaction.execute_raw(Statement::from_sql_and_values(backend, insertion, values)).await?;
     Ok(())
 }
 
@@ -239,9 +244,10 @@ impl Command for AppendRecords {
     async fn apply(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         for alike in self.records.chunk_by(are_alike) {
             let mut rest = alike;
-            for size in ROWS {
+            for size in ROWS.into_iter().filter(|size| alike.len() >= *size) {
+                let insertion = insertion(transaction.get_database_backend(), size);
                 while let Some((rows, after)) = rest.split_at_checked(size) {
-                    insert_all(transaction, rows).await?;
+                    run(transaction, &insertion, rows).await?;
                     rest = after;
                 }
             }
