@@ -209,14 +209,18 @@ impl Lockout {
         self.stop.map_or(most, |stop| most.min(stop.saturating_sub(tally.streak)))
     }
 
-    /// The tally with checks that stay reserved for a source whose passwords are right one after the other; `None` where
-    /// they are reserved no more, or more than half of all that may be is: others are to come to their turn.
+    /// The tally with checks that stay reserved for a source whose passwords are right one after the other, as it is for as
+    /// long as they do not lapse soon; `None` where they are reserved no more, or more than half of all that may be is:
+    /// others are to come to their turn.
     #[must_use]
     pub fn keep(&self, tally: &Tally, reserved: u32, now: Timestamp) -> Option<Tally> {
         let Decision::Allowed(next) = self.decide(tally, now) else { return None };
         let held = tally.at(now).reserved;
-        let may = held >= reserved && held <= self.most(&next) / 2;
-        may.then_some(Tally { reserved: held, success_time: Some(now), ..next })
+        if held < reserved || held > self.most(&next) / 2 {
+            return None;
+        }
+        let lapses_soon = tally.reserved_until < now.plus(LAPSES_AFTER / 2);
+        Some(if lapses_soon { Tally { reserved: held, success_time: Some(now), ..next } } else { *tally })
     }
 
     /// The tally after checks that were reserved ended so. A wrong password is one; the others may be settled together.

@@ -7,10 +7,16 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use prost::Message;
 use tonic::{
     Code, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 use tonic_prost::{ProstDecoder, ProstEncoder};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Bytes that a message's buffer begins with; it grows. Most messages have fewer, and so few an allocator has at hand: the 8
+/// KiB of tonic it has to look for, twice a call.
+const BUFFER: usize = 512;
+/// From so many bytes on a stream sends what it has, as tonic does.
+const ENOUGH: usize = 32 * 1_024;
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ where
     type Decoder = StrictDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::default()
+        ProstEncoder::new(BufferSettings::new(BUFFER, ENOUGH))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -48,6 +54,10 @@ pub(super) struct StrictDecoder<U>(ProstDecoder<U>);
 impl<U: Message + Default> Decoder for StrictDecoder<U> {
     type Item = U;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, ENOUGH)
+    }
 
     #[expect(
         clippy::disallowed_methods,

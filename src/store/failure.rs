@@ -254,7 +254,7 @@ impl Attempt {
         let own = Kept::read(transaction, &key.subject, &key.source).await?;
         // Where another came first, it may have been for want of room.
         if let Some(next) = lockouts.source.keep(&own.tally, reserved, self.now)
-            && own.write(transaction, &key.subject, &key.source, &next).await?
+            && (next == own.tally || own.write(transaction, &key.subject, &key.source, &next).await?)
         {
             return Ok(AttemptAnswer::Reserved { seen: 0, stranger: false });
         }

@@ -43,7 +43,8 @@ fn what_is_reserved_may_be_kept_while_as_much_is_left_to_others() {
             next
         })
     };
-    let later = NOW.plus(Duration::from_mins(1));
+    assert_eq!(LOCKOUT.keep(&reserved(2), 1, NOW.plus(LAPSES_AFTER / 2)), Some(reserved(2)), "for a minute as it is");
+    let later = NOW.plus(LAPSES_AFTER / 2 + Duration::from_secs(1));
     let kept = LOCKOUT.keep(&reserved(2), 1, later).unwrap();
     assert_eq!((kept.reserved, kept.reserved_until, kept.is_known(later)), (2, later.plus(LAPSES_AFTER), true));
     assert_eq!(LOCKOUT.keep(&reserved(3), 1, later), None, "two are left");
