@@ -1,6 +1,7 @@
-//! What was read a moment ago of who calls and in which tenant, which tokens were theirs and which devices' passwords were
-//! right, so that a flood of calls is not a flood of questions to the database. What is kept is at most [`LIFE`] old, which is how long a revocation
-//! by another process may take to be noticed here; after a command of this process it is not used any more at all.
+//! What was read a moment ago of who calls and in which tenant, which tokens were theirs and which devices' passwords
+//! were right, so that a flood of calls is not a flood of questions to the database. What is kept is at most [`LIFE`]
+//! old, which is how long a revocation by another process may take to be noticed here; after a command of this process
+//! it is not used any more at all.
 
 use std::{
     collections::HashMap,
@@ -35,8 +36,8 @@ pub(super) struct Known {
     tenants: Kind<(TenantRef, Option<Uid>), Tenant>,
     /// By the mark of the token. As old as the credential that it was found as.
     bearers: Kind<Mark, Bearer>,
-    /// By the mark of the password, and of where it comes from: only who knows it finds anything. Whoever does not is looked up in the database, be the
-    /// device known here or there at all.
+    /// By the mark of the password, and of where it comes from: only who knows it finds anything. Whoever does not is
+    /// looked up in the database, be the device known here or there at all.
     proven: Kind<Mark, Proven>,
 }
 
