@@ -1,7 +1,9 @@
 //! What a hash costs on one core, by each kernel, and what the hasher's queue and threads cost on all of them: hashes a
 //! second relative to the `argon2` crate as it is usually called and to the bare function, in one run.
 //!
-//! `cargo bench --bench hashing`. Absolute times say more about the machine than about us.
+//! `cargo bench --bench hashing`. Absolute times say more about the machine than about us. Where `REKEY_REFERENCE` is the
+//! path of the C implementation's program (`make` in P-H-C/phc-winner-argon2 builds it for this CPU), it has a row too, by
+//! its own clock, which counts milliseconds.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -9,7 +11,9 @@
 #![expect(clippy::indexing_slicing, reason = "of as many columns and rounds as there are")]
 
 use std::{
-    fs,
+    env, fs,
+    io::Write as _,
+    process::{Command, Stdio},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -27,6 +31,8 @@ use zeroize::Zeroize as _;
 
 const MEMORY_KIB: u32 = 19_456;
 const ITERATIONS: u32 = 2;
+const PASSWORD: &str = "correct horse";
+const SALT: &str = "sixteen bytes of";
 /// Hashes a thread does in a round of the second part.
 const HASHES: usize = 20;
 const ROUNDS: usize = 7;
@@ -47,6 +53,7 @@ fn one_core(kernels: &[Kernel]) {
     let mut huge = Memory::new(params.block_count()).unwrap();
     let got = huge_pages() - before;
     let mut plain = vec![Block::new(); params.block_count()];
+    let reference = env::var("REKEY_REFERENCE").ok();
 
     let mut rounds: Vec<Vec<Duration>> = (0..=SINGLE_ROUNDS)
         .map(|_| {
@@ -57,6 +64,7 @@ fn one_core(kernels: &[Kernel]) {
             ];
             times.extend(kernels.iter().map(|kernel| time(|| hash(*kernel, &params, &mut huge))));
             times.push(time(|| huge.iter_mut().for_each(Block::zeroize)));
+            times.extend(reference.iter().map(|program| by_reference(program)));
             times
         })
         .collect();
@@ -68,6 +76,7 @@ fn one_core(kernels: &[Kernel]) {
     names.push("crate, reused, huge pages".to_owned());
     names.extend(kernels.iter().map(|kernel| format!("{kernel:?}, reused, huge pages")));
     names.push("(a wipe of the memory)".to_owned());
+    names.extend(reference.iter().map(|_| "reference C, new memory".to_owned()));
     for (which, name) in names.iter().enumerate() {
         let milliseconds = median(rounds.iter().map(|round| round[which].as_secs_f64() * 1e3));
         let speed = median(rounds.iter().map(|round| round[0].div_duration_f64(round[which])));
@@ -118,7 +127,7 @@ async fn all_through(hasher: &Hasher, threads: usize) {
                 hasher
                     .verify(
                         Turn { tenant: &Uid::from_stored("bench"), deadline: None },
-                        Password::parse("correct horse".to_owned()).unwrap(),
+                        Password::parse(PASSWORD.to_owned()).unwrap(),
                         None,
                     )
                     .await
@@ -151,13 +160,28 @@ fn params() -> Params {
 
 fn hash(kernel: Kernel, params: &Params, memory: &mut [Block]) {
     let mut tag = [0; 32];
-    kernel.hash(Algorithm::Argon2id, params, b"correct horse", b"sixteen bytes of", &mut tag, memory).unwrap();
+    kernel.hash(Algorithm::Argon2id, params, PASSWORD.as_bytes(), SALT.as_bytes(), &mut tag, memory).unwrap();
 }
 
 fn by_crate_with_new_memory(params: &Params) {
     let mut tag = [0; 32];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-    argon2.hash_password_into(b"correct horse", b"sixteen bytes of", &mut tag).unwrap();
+    argon2.hash_password_into(PASSWORD.as_bytes(), SALT.as_bytes(), &mut tag).unwrap();
+}
+
+/// What the reference's program says that the hash took it.
+fn by_reference(program: &str) -> Duration {
+    let [memory, iterations] = [MEMORY_KIB, ITERATIONS].map(|number| number.to_string());
+    let mut child = Command::new(program)
+        .args([SALT, "-id", "-k", &memory, "-t", &iterations, "-p", "1", "-l", "32"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let seconds = said.lines().find_map(|line| line.strip_suffix(" seconds")).unwrap();
+    Duration::from_secs_f64(seconds.parse().unwrap())
 }
 
 /// KiB of this process on huge pages; nothing where Linux's figures are not to be had.

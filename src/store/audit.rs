@@ -150,25 +150,29 @@ const COMMON: [&str; 7] = ["tenant_uid", "actor", "action", "target_kind", "outc
 /// Those that are each record's own, in the order of [`own`].
 const OWN: [&str; 4] = ["uid", r#""time""#, "target_id", "request_id"];
 
-/// A statement that adds so many records with the same common columns, which are sent once. Written out: of each check there
-/// is a record, and to have a statement composed would cost more than to run it.
+/// A statement that adds so many records with the same common columns, which are sent once: after what is each record's
+/// own. Written out: of each check there is a record, and to have a statement composed would cost more than to run it.
 fn insertion(backend: DbBackend, records: usize) -> String {
+    let is_sqlite = backend == DbBackend::Sqlite;
     // SQLite keeps what a statement of many rows changes, page by page, to undo a part of it; here the transaction is
     // undone as a whole.
-    let is_long = backend == DbBackend::Sqlite && records > 1;
-    let insert = if is_long { "INSERT OR FAIL" } else { "INSERT" };
+    let insert = if is_sqlite && records > 1 { "INSERT OR FAIL" } else { "INSERT" };
     let mut sql = format!("{insert} INTO audit ({}, {}) VALUES ", COMMON.join(", "), OWN.join(", "));
     for row in 0..records {
-        let begin = COMMON.len() + row * OWN.len();
-        let places = (1..=COMMON.len()).chain(begin + 1..=begin + OWN.len());
-        for (column, place) in places.enumerate() {
+        let own = row * OWN.len() + 1..=(row + 1) * OWN.len();
+        let common = (1..=COMMON.len()).map(|column| records * OWN.len() + column);
+        for (column, place) in common.chain(own).enumerate() {
             let before = match (row, column) {
                 (0, 0) => "(",
                 (_, 0) => "), (",
                 _ => ", ",
             };
-            // Into a string nothing fails.
-            let _ = write!(sql, "{before}${place}");
+            // Into a string nothing fails. A place without a number is the next one, to the driver too, which looks for
+            // each name among all that there are.
+            let _ = match column {
+                _ if is_sqlite && column >= COMMON.len() => write!(sql, "{before}?"),
+                _ => write!(sql, "{before}${place}"),
+            };
         }
     }
     sql.push(')');
@@ -177,7 +181,7 @@ fn insertion(backend: DbBackend, records: usize) -> String {
 
 /// Runs it, for as many.
 async fn run(transaction: &DatabaseTransaction, insertion: &str, records: &[Record]) -> Result<(), Failure> {
-    let values = records.first().map(common).into_iter().flatten().chain(records.iter().flat_map(own));
+    let values = records.iter().flat_map(own).chain(records.first().map(common).into_iter().flatten());
     let backend = transaction.get_database_backend();
     transaction.execute_raw(Statement::from_sql_and_values(backend, insertion, values)).await?;
     Ok(())

@@ -45,6 +45,15 @@ async fn the_writer_is_durable_strict_and_thorough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_compiled_as_configured() {
+    let database = Database::sqlite().await;
+    for (option, expected) in [("ENABLE_QPSG", 1), ("DEFAULT_MEMSTATUS=0", 1), ("ENABLE_MEMORY_MANAGEMENT", 0)] {
+        let is_used = database.raw.number(&format!("SELECT sqlite_compileoption_used('{option}')")).await;
+        assert_eq!(is_used, expected, "{option}: see .cargo/config.toml");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_or_revoked_payload_is_not_in_the_file() {
     let database = Database::sqlite().await;
     let tenant = database.tenant("acme").await;
