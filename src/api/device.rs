@@ -170,7 +170,7 @@ impl DeviceService for DeviceApi {
                 return Err(fields.error());
             };
             let verify = VerifyAuthentication { tenant, kind: KIND, subject, password, from };
-            let right = self.ops.verify_authentication(call, verify).await?;
+            let right = self.ops.verify_authentication(call, &verify).await?;
             Ok(VerifyAuthenticationResponse {
                 verified: right.is_some(),
                 secret_version: right.as_ref().map(|right| right.version).unwrap_or_default(),

@@ -18,7 +18,7 @@ use std::{
 use http::{HeaderMap, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, body::Body};
-use tower::{Layer, Service, ServiceExt as _};
+use tower::{Layer, Service};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -105,11 +105,11 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // The one that is ready goes with the call; its clone waits for the next.
         let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = std::mem::replace(&mut self.inner, clone);
         let path = request.uri().path();
         // Health and reflection are for everybody.
         if path.starts_with("/grpc.") {
-            return Box::pin(inner.oneshot(request));
+            return Box::pin(inner.call(request));
         }
         let Some(rule) = rules::of(path) else {
             return Box::pin(std::future::ready(Ok(refusal(error::unimplemented()))));
@@ -128,7 +128,7 @@ where
                     Ok(call) => {
                         request.extensions_mut().insert(Arc::new(call));
                         request.extensions_mut().insert(Arc::clone(&shared.ops));
-                        inner.oneshot(request).await
+                        inner.call(request).await
                     }
                     Err(refused) => {
                         tracing::debug!(reason = ?refused.reason(), "not let in");

@@ -254,7 +254,7 @@ impl IntegrationService for IntegrationApi {
                 return Err(fields.error());
             };
             let verify = VerifyAuthentication { tenant, kind: KIND, subject, password, from };
-            let right = self.ops.verify_authentication(call, verify).await?;
+            let right = self.ops.verify_authentication(call, &verify).await?;
             Ok(proto::VerifyIntegrationResponse {
                 verified: right.is_some(),
                 secret_version: right.as_ref().map(|right| right.version).unwrap_or_default(),

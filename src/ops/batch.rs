@@ -27,7 +27,7 @@ impl Ops {
         call: &Call,
         checks: Vec<VerifyAuthentication>,
     ) -> Vec<Result<Option<RightSecret>>> {
-        let checks = checks.into_iter().map(|check| self.verify_authentication(call, check));
+        let checks = checks.into_iter().map(async |check| self.verify_authentication(call, &check).await);
         stream::iter(checks).buffered(DEVICES_AT_ONCE).collect().await
     }
 }

@@ -251,9 +251,9 @@ impl Ops {
     pub async fn verify_authentication(
         &self,
         call: &Call,
-        request: VerifyAuthentication,
+        request: &VerifyAuthentication,
     ) -> Result<Option<RightSecret>> {
-        let VerifyAuthentication { kind, subject: reference, from, .. } = &request;
+        let VerifyAuthentication { kind, subject: reference, from, .. } = request;
         let tenant = self.known_tenant(call, &request.tenant).await?;
         self.limit_target(&tenant, *kind, reference.as_str())?;
         let caller = call.grant.caller();
@@ -263,7 +263,7 @@ impl Ops {
         let Some((proven, is_due)) = self.known_proven(&mark) else {
             let (name, place) = self.enter(call, &tenant, (*kind, reference), from.as_deref()).await?;
             let turn = self.attempts.kept(place);
-            return Box::pin(self.look_up(call, &tenant, &request, mark, (Arc::new(name), turn))).await;
+            return Box::pin(self.look_up(call, &tenant, request, mark, (Arc::new(name), turn))).await;
         };
         // Where a check is kept, what was right a moment ago is right still. All else is looked up, be it known or not.
         let place = self.enter_as(&proven.name, &tenant, from.is_some()).await?;
@@ -271,11 +271,11 @@ impl Ops {
             Entered::Kept(kept) if kept.key.subject == proven.password.subject_uid.as_str() => kept,
             turn @ (Entered::Kept(_) | Entered::Place(_)) => {
                 let name = Arc::clone(&proven.name);
-                return Box::pin(self.look_up(call, &tenant, &request, mark, (name, turn))).await;
+                return Box::pin(self.look_up(call, &tenant, request, mark, (name, turn))).await;
             }
         };
         if is_due {
-            self.prove_anew(&tenant, &request, mark, &proven.name);
+            self.prove_anew(&tenant, request, mark, &proven.name);
         }
         if !kept.keep() {
             let right = Outcome::Right { seen: 0 };

@@ -155,7 +155,7 @@ impl Replica {
             password: Password::parse(password.to_owned()).unwrap(),
             from: Some(from.to_owned()).filter(|from| !from.is_empty()),
         };
-        matches!(self.ops.verify_authentication(&call("app"), verify).await, Ok(Some(_)))
+        matches!(self.ops.verify_authentication(&call("app"), &verify).await, Ok(Some(_)))
     }
 }
 
