@@ -174,7 +174,7 @@ async fn let_in(ops: &Ops, headers: &HeaderMap, rule: &'static rules::Rule, requ
         header(headers, "authorization")?,
         header(headers, "date")?,
     )?;
-    let caller = ops.authenticate(credential).await?;
+    let caller = ops.authenticate(&credential).await?;
     tracing::debug!(caller = caller.name(), "authenticated");
     ops.limit_caller(&caller)?;
     let mut call = ops.authorise(&caller, rule.access, None, &rule.action, request_id).await?;

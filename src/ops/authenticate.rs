@@ -24,7 +24,7 @@ impl Ops {
     ///
     /// # Errors
     /// Credential invalid or expired; everything that can be wrong with a signature; store unavailable.
-    pub async fn authenticate(&self, credential: Credential) -> Result<Arc<Caller>> {
+    pub async fn authenticate(&self, credential: &Credential) -> Result<Arc<Caller>> {
         match credential {
             Credential::Bearer(token) => {
                 #[expect(clippy::disallowed_methods, reason = "checked here")]
@@ -35,7 +35,7 @@ impl Ops {
                     None => self.by_token(token).await,
                 }
             }
-            Credential::SignedDate(signed) => Box::pin(self.by_signed_date(&signed)).await.map(Arc::new),
+            Credential::SignedDate(signed) => Box::pin(self.by_signed_date(signed)).await.map(Arc::new),
         }
     }
 
