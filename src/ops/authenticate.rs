@@ -61,7 +61,7 @@ impl Ops {
                 let anybody: Grant = caller.authorise(Access::AnyCaller)?;
                 let call = Call::new(anybody, action, request_id.to_owned());
                 let record = call.record(self, Target::None, Outcome::Denied, Some(error.reason()), String::new());
-                Box::pin(self.journal.write(record)).await;
+                self.journal.write(record).await;
                 Err(error)
             }
         }

@@ -42,16 +42,12 @@ impl Journal {
 
     /// Brings a record; where too many wait, what it returns waits too. Done at once, so that no call carries its record
     /// about.
-    pub(super) fn write(&self, record: Record) -> impl Future<Output = ()> + use<> {
+    pub(super) fn write(&self, record: Record) -> impl Future<Output = ()> {
         let brought = self.entries.try_send(Entry::Record(Box::new(record)));
-        let full = match brought {
-            Err(TrySendError::Full(entry)) => Some((self.entries.clone(), entry)),
-            Ok(()) | Err(TrySendError::Closed(_)) => None,
-        };
         async move {
-            if let Some((entries, entry)) = full {
+            if let Err(TrySendError::Full(entry)) = brought {
                 // Fails only when the task has ended, with the runtime itself.
-                let _ = Box::pin(entries.send(entry)).await;
+                let _ = Box::pin(self.entries.send(entry)).await;
             }
         }
     }
