@@ -6,6 +6,7 @@ use crate::{
     cluster::Cluster,
     database::Rows,
     load::TENANT,
+    model::Kind,
     parameters::{rounds, say},
     scene::Scene,
     server::Site,
@@ -28,6 +29,8 @@ const GENERATION: u64 = 6;
 /// A load, and what its kills came to.
 struct Campaign {
     scene: Scene,
+    /// What the workers make where it is not a mixture.
+    kinds: Option<&'static [Kind]>,
     begun: Instant,
     starts: Vec<Duration>,
 }
@@ -35,7 +38,7 @@ struct Campaign {
 impl Campaign {
     async fn new(name: &str, site: Site, bug: Option<&str>) -> Self {
         let scene = Scene::new(name, site, bug).await;
-        Self { scene, begun: Instant::now(), starts: Vec::new() }
+        Self { scene, kinds: None, begun: Instant::now(), starts: Vec::new() }
     }
 
     /// Load, a kill, and a new start once all calls have ended; then a look at everything: what is wrong.
@@ -44,6 +47,9 @@ impl Campaign {
         if round.is_multiple_of(GENERATION) {
             scene.workers.clear();
             scene.join(WORKERS);
+            for worker in &mut scene.workers {
+                worker.kinds = self.kinds.unwrap_or(worker.kinds);
+            }
         }
         let (first, calls, later) = (scene.log.begun(), scene.rng.u64(1..=CALLS), LATER.mul_f64(scene.rng.f64()));
         let working = scene.work();
@@ -113,9 +119,9 @@ async fn a_killed_postgres_loses_nothing() {
     }
 }
 
-/// A load on a service with a bug, until something is wrong; the kill is the same.
-async fn is_caught(bug: &str, site: Site) {
-    let mut campaign = Campaign::new(bug, site, Some(bug)).await;
+/// A load on a service with a bug, on those kinds that it is about, until something is wrong; the kill is the same.
+async fn is_caught(bug: &str, site: Site, kinds: Option<&'static [Kind]>) {
+    let mut campaign = Campaign { kinds, ..Campaign::new(bug, site, Some(bug)).await };
     for round in 0..CAUGHT_WITHIN {
         let wrong = campaign.round(round, None).await;
         if let Some(first) = wrong.first() {
@@ -132,22 +138,22 @@ async fn is_caught(bug: &str, site: Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_before_its_commit_is_caught() {
-    is_caught("answer_before_commit", Site::on_sqlite()).await;
+    is_caught("answer_before_commit", Site::on_sqlite(), None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_in_a_transaction_of_its_own_is_caught() {
-    is_caught("record_apart", Site::on_sqlite()).await;
+    is_caught("record_apart", Site::on_sqlite(), None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_answer_in_a_transaction_of_its_own_is_caught() {
-    is_caught("reply_apart", Site::on_sqlite()).await;
+    is_caught("reply_apart", Site::on_sqlite(), None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_wiped_in_a_transaction_of_their_own_are_caught() {
     if let Some(site) = Site::on_postgres() {
-        is_caught("settings_apart", site).await;
+        is_caught("settings_apart", site, Some(&[Kind::Integration])).await;
     }
 }

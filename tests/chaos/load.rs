@@ -53,10 +53,15 @@ pub(crate) struct Owned {
     pub(crate) asked: Vec<(u64, Asked, Ended<Answer>)>,
 }
 
+/// What a worker makes, one after the other.
+const MIXED: &[Kind] = &[Kind::Device, Kind::Integration, Kind::Device, Kind::User, Kind::Caller];
+
 /// Asks for one thing after the other.
 pub(crate) struct Worker {
     name: String,
     rng: Rng,
+    /// What it makes, one after the other.
+    pub(crate) kinds: &'static [Kind],
     pub(crate) log: Arc<Log>,
     pub(crate) owned: Vec<Owned>,
     made: u32,
@@ -68,7 +73,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(name: String, rng: Rng, log: &Arc<Log>) -> Self {
         let (owned, violations) = (Vec::new(), Vec::new());
-        Self { name, rng, log: Arc::clone(log), owned, made: 0, sent: 0, violations }
+        Self { name, rng, kinds: MIXED, log: Arc::clone(log), owned, made: 0, sent: 0, violations }
     }
 
     /// Works until it is told to stop, or is in doubt about everything it has.
@@ -140,8 +145,7 @@ impl Worker {
 
     /// A new subject.
     pub(crate) fn make(&mut self) -> (usize, Act) {
-        let kinds = [Kind::Device, Kind::Integration, Kind::Device, Kind::User, Kind::Caller];
-        let kind = kinds[self.made as usize % kinds.len()];
+        let kind = self.kinds[self.made as usize % self.kinds.len()];
         self.made += 1;
         let subject = Subject { kind, id: format!("{}-{}", self.name, self.made) };
         let act = Act::Create {
