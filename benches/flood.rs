@@ -1,7 +1,7 @@
 //! A flood of password checks at twenty times what the machine can do: what others notice of it, how soon the refused are
 //! told, what it takes of memory.
 //!
-//! `cargo bench --bench flood`, a minute and a half; `-- --quick` for seconds. Server and clients share the machine. So who
+//! `cargo bench --bench flood`, two minutes; `-- --quick` for seconds. Server and clients share the machine. So who
 //! measures goes before everything else on it, where it may (as root, with util-linux's `chrt`), and tells its own lateness
 //! too: no answer can be seen sooner than who waits for it is woken.
 
@@ -49,7 +49,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let service = Arc::new(runtime.block_on(Service::start(&[])));
 
-    let before_it = runtime.block_on(capacity(&service, seconds(5, 1)));
+    let before_it = runtime.block_on(capacity(&service, seconds(15, 1)));
     println!("capacity, closed loop: {before_it:.1} checks/s");
     let probe = Probe::start(&service);
     thread::sleep(seconds(10, 1));
@@ -65,7 +65,7 @@ fn main() {
     let own = service::own_cpu().saturating_sub(own);
     thread::sleep(seconds(5, 1));
     // A machine that others share is not as fast at all times.
-    let after_it = runtime.block_on(capacity(&service, seconds(5, 1)));
+    let after_it = runtime.block_on(capacity(&service, seconds(15, 1)));
     println!("capacity, closed loop: {after_it:.1} checks/s");
     during.tell("flood");
     let ratio = |flood: &mut Times, idle: &mut Times| millis(quantile(flood, 990)) / millis(quantile(idle, 990));

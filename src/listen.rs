@@ -1,5 +1,6 @@
 //! Accepting connections with bounds that tonic and axum lack: a deadline for the first bytes, an idle time-out, caps in
 //! total and per peer, and a pause when accepting fails (a full table of file descriptors would otherwise spin).
+//! Answers that are ready together leave together.
 
 use std::{
     collections::HashMap,
@@ -205,6 +206,8 @@ pub struct Connection {
     last_byte: Instant,
     /// Fires at the earliest end there can be; looked at again then, rather than set again with every byte.
     alarm: Pin<Box<Sleep>>,
+    /// Whether what is to be written has waited for its turn.
+    gathered: bool,
     _place: Place,
 }
 
@@ -219,6 +222,7 @@ impl Connection {
             idle: limits.idle,
             last_byte: now,
             alarm: Box::pin(sleep_until(now + limits.first_bytes_within)),
+            gathered: false,
             _place: place,
         }
     }
@@ -252,6 +256,18 @@ impl Connection {
             let end = self.last_byte + self.idle;
             self.alarm.as_mut().reset(end);
         }
+    }
+
+    /// Lets the calls that are ready to be answered answer first, so that one write carries all of it. HTTP/2 would write
+    /// each answer by itself: tokio runs a connection that has something to write right after the call that answered, and
+    /// before the other calls that came with it. A task that wakes itself goes behind those.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.gathered = !self.gathered;
+        if self.gathered {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// The result of a write, or the end of the connection while it waits.
@@ -297,6 +313,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gathered(cx));
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(cx, result)
     }
@@ -306,6 +323,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gathered(cx));
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
         self.written(cx, result)
     }

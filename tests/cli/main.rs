@@ -63,6 +63,26 @@ async fn dev_finds_everything_as_it_was_left() {
     assert_eq!(second.stop().0, 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn hashing_gives_way_to_the_rest_of_the_service() {
+    let place = Place::new();
+    // Its one hashing thread has hashed the demo user's password by then.
+    let (running, _) = place.dev(&[]);
+    let (mut hashing, mut others) = (Vec::new(), Vec::new());
+    for task in fs::read_dir(format!("/proc/{}/task", running.id())).unwrap() {
+        // proc_pid_stat(5): the name in parentheses is the second field, and how nice the thread is the 19th.
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (name, rest) = stat.rsplit_once(") ").unwrap();
+        let nice: i32 = rest.split(' ').nth(16).unwrap().parse().unwrap();
+        if name.contains("(rekey-hash-") { hashing.push(nice) } else { others.push(nice) }
+    }
+    let own = others[0];
+    assert!(others.iter().all(|nice| *nice == own), "{others:?}");
+    assert_eq!(hashing, [own + 5]);
+    assert_eq!(running.stop().0, 0);
+}
+
 #[tokio::test]
 async fn dev_completes_what_an_earlier_start_did_not() {
     let place = Place::new();

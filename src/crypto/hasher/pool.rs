@@ -87,7 +87,10 @@ impl Pool {
             let shared = Arc::clone(&pool.0);
             thread::Builder::new()
                 .name(format!("rekey-hash-{number}"))
-                .spawn(move || work_until_closed(&shared, memory))
+                .spawn(move || {
+                    give_way();
+                    work_until_closed(&shared, memory);
+                })
                 .map_err(|cause| format!("cannot start a hashing thread: {cause}"))?;
         }
         Ok(pool)
@@ -264,6 +267,24 @@ impl Shared {
         state.service.saturating_mul(as_factor(jobs)) / as_factor(self.threads)
     }
 }
+
+/// Lets the processors first do what is quickly done: a refusal or a read that waits behind a hash is late by milliseconds.
+/// Where nothing else wants to run, hashing has the whole machine all the same.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    /// That leaves a third of an ordinary thread's weight (sched(7)): little enough that whoever wakes is preferred, and
+    /// enough that no one keeps hashes from being done.
+    const STEPS: i32 = 5;
+    // On Linux this is about the calling thread (nice(2), "C library/kernel differences"). To step back is allowed to
+    // everybody; a sandbox that forbids it costs punctuality only.
+    if let Err(error) = rustix::process::nice(STEPS) {
+        tracing::debug!(%error, "hashing does not give way to other threads");
+    }
+}
+
+/// Elsewhere a priority is the whole process's.
+#[cfg(not(target_os = "linux"))]
+const fn give_way() {}
 
 /// One thread's life. What a job leaves in the memory is overwritten by the next one, or wiped when there is none: a
 /// wipe after each job would cost a busy service a part of its throughput.
