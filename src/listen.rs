@@ -262,19 +262,26 @@ impl Connection {
     /// each answer by itself: tokio runs a connection that has something to write right after the call that answered, and
     /// before the other calls that came with it. A task that wakes itself goes behind those.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.gathered = !self.gathered;
         if self.gathered {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return Poll::Ready(());
         }
-        Poll::Ready(())
+        self.gathered = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    /// The result of a write, or the end of the connection while it waits.
-    fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// The result of a write of so many bytes, or the end of the connection while it waits.
+    fn written(
+        &mut self,
+        cx: &mut Context<'_>,
+        length: usize,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(bytes)) => {
                 self.last_byte = Instant::now();
+                // The rest of it has waited already.
+                self.gathered = bytes < length;
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(cause)) => Poll::Ready(Err(cause)),
@@ -315,7 +322,7 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_gathered(cx));
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, result)
+        self.written(cx, bytes.len(), result)
     }
 
     fn poll_write_vectored(
@@ -325,7 +332,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_gathered(cx));
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.written(cx, result)
+        self.written(cx, parts.iter().map(|part| part.len()).sum(), result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -133,6 +133,8 @@ async fn a_peer_that_stops_reading_ends_when_idle() {
 
     let flood = vec![0; 64 << 20];
     let mut write = Box::pin(connection.write_all(&flood));
+    // At first for a turn, and then for the peer.
+    read_waits!(write);
     read_waits!(write);
     advance(Duration::from_secs(601)).await;
     assert_eq!(write.await.unwrap_err().kind(), ErrorKind::TimedOut);
