@@ -175,7 +175,7 @@ async fn serve_connection(connection: Connection, service: Arc<Service>, gracefu
         .max_header_list_size(MAX_HEAD.into())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
-    let peer = connection.peer().map(|address| address.ip());
+    let peer = connection.peer().ip();
     let requests = service_fn(|request| {
         let service = Arc::clone(&service);
         async move { Ok::<_, Infallible>(service.serve(request, peer).await) }
@@ -196,7 +196,7 @@ struct Service {
 
 impl Service {
     /// Answers one request. Every answer passes here.
-    async fn serve(&self, request: http::Request<Body>, peer: Option<IpAddr>) -> Answer {
+    async fn serve(&self, request: http::Request<Body>, peer: IpAddr) -> Answer {
         let request_id = RequestId::of(request.headers());
         let method = request.method().clone();
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
