@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    future::Future as _,
+    future::Future,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
@@ -12,12 +12,15 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::{Instant, Sleep, sleep, sleep_until},
 };
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// How long accepting rests after it failed: long enough for descriptors to be given back, short enough not to be felt.
@@ -68,6 +71,27 @@ impl Incoming {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Gives each connection to a task of its own. Told to stop, it closes the port and waits for the connections to end,
+    /// which their watchers tell them to do. Its drop cuts them off.
+    pub async fn serve<S>(mut self, stop: &CancellationToken, serve: impl Fn(Connection, Watcher) -> S)
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_ended) = connections.join_next() => {}
+                Some(Ok(connection)) = self.next() => {
+                    connections.spawn(serve(connection, graceful.watcher()));
+                }
+            }
+        }
+        drop(self);
+        graceful.shutdown().await;
     }
 
     /// The connection within the bounds; `None` where it is one too many, and closed.

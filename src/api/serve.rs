@@ -23,11 +23,10 @@ use http::{Request, Response};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
+    server::graceful::Watcher,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::{
@@ -37,7 +36,6 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     },
 };
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
@@ -77,27 +75,16 @@ pub fn tls(chain: &[u8], key: &[u8]) -> Result<TlsAcceptor, String> {
 }
 
 /// Serves connections until told to stop, and then until their calls have ended. Its drop cuts them off.
-pub async fn serve(mut incoming: listen::Incoming, tls: Option<TlsAcceptor>, gate: Gate, stop: CancellationToken) {
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_ended) = connections.join_next() => {}
-            Some(Ok(connection)) = incoming.next() => {
-                connections.spawn(welcome(connection, tls.clone(), gate.clone(), graceful.watcher(), stop.clone()));
-            }
-        }
-    }
-    drop(incoming);
-    graceful.shutdown().await;
+pub async fn serve(incoming: listen::Incoming, tls: Option<TlsAcceptor>, gate: Gate, stop: CancellationToken) {
+    let welcome = |connection, graceful| welcome(connection, graceful, tls.clone(), gate.clone(), stop.clone());
+    incoming.serve(&stop, welcome).await;
 }
 
 async fn welcome(
     connection: listen::Connection,
+    graceful: Watcher,
     tls: Option<TlsAcceptor>,
     gate: Gate,
-    graceful: Watcher,
     stop: CancellationToken,
 ) {
     let answer = move |request: Request<Incoming>| gate.clone().answer(request.map(Body::new));
@@ -189,7 +176,7 @@ impl Arrived {
 mod tests {
     use futures_util::future::join_all;
     use hyper::client::conn::http2::{SendRequest, handshake};
-    use hyper_util::rt::TokioExecutor;
+    use hyper_util::{rt::TokioExecutor, server::graceful::GracefulShutdown};
     use tokio::{io::ReadBuf, sync::Notify};
 
     use super::*;

@@ -123,7 +123,6 @@ const LAYERS: &[Layer] = &[
             "serde",
             "serde_json",
             "tokio",
-            "tokio_stream",
             "tokio_util",
             "tonic",
             "tonic_types",
@@ -139,9 +138,9 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "metrics",
         modules: &["listen"],
-        crates: &["bytes", "http", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_stream", "tracing"],
+        crates: &["bytes", "http", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_util", "tracing"],
     },
-    Layer { module: "listen", modules: &[], crates: &["tokio", "tokio_stream", "tracing"] },
+    Layer { module: "listen", modules: &[], crates: &["hyper_util", "tokio", "tokio_stream", "tokio_util", "tracing"] },
     Layer { module: "telemetry", modules: &["config"], crates: &["tracing", "tracing_subscriber"] },
     Layer {
         module: "config",
