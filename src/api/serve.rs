@@ -2,8 +2,9 @@
 //!
 //! tonic's own server makes a task of every call, and another processor wakes up for it. Most calls are answered from
 //! what is in memory, in less time than that takes. So here a call is begun in its connection's turn and becomes a task
-//! only where it has to wait; what was answered in a turn leaves in one write. A flood that is refused, and checks of
-//! secrets that are known already, cost the less (`cargo bench --bench flood`, `--bench verify`).
+//! only where it has to wait, or where the turn has been long; what was answered in a turn leaves in one write. A flood
+//! that is refused, and checks of secrets that are known already, cost the less (`cargo bench --bench flood`, `--bench
+//! verify`).
 //!
 //! Silent connections and their number are `listen`'s. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024
 //! local errors. A connection's age is not bounded: running calls would be cut off.
@@ -27,7 +28,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -52,6 +53,9 @@ const MAX_STREAMS: u32 = 100;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it has for it.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection's turn may take before the calls that have not begun are left to others.
+const LONG_TURN: Duration = Duration::from_millis(1);
 
 /// TLS by this certificate chain and its key, both PEM. Clients show no certificates.
 ///
@@ -159,17 +163,21 @@ impl Arrived {
     fn begin(&self) -> bool {
         let calls = mem::take(&mut *self.lock());
         let any = !calls.is_empty();
+        let begun = Instant::now();
         for mut call in calls {
-            // Nobody needs to be woken yet: as a task it is asked again at once.
-            let mut nobody = Context::from_waker(Waker::noop());
-            // One that panics ends alone, as a task does.
-            let begun = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut nobody)));
-            if matches!(begun, Ok(Poll::Pending)) {
+            if begun.elapsed() > LONG_TURN || waits(&mut call) {
                 tokio::spawn(call);
             }
         }
         any
     }
+}
+
+/// Goes with a call as far as it gets; whether it waits for something there. One that panics ends alone, as a task does.
+fn waits(call: &mut Call) -> bool {
+    // Nobody needs to be woken yet: as a task it is asked again at once.
+    let mut nobody = Context::from_waker(Waker::noop());
+    matches!(catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut nobody))), Ok(Poll::Pending))
 }
 
 #[cfg(test)]
@@ -246,13 +254,32 @@ mod tests {
         Request::builder().uri(format!("http://localhost{path}")).body(Body::empty()).unwrap()
     }
 
+    /// How many answers left in each write, of calls that came together.
+    async fn left<A>(answer: impl Fn(Request<Incoming>) -> A + Send + 'static, paths: &[&str]) -> Vec<usize>
+    where
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let (sender, writes) = client(answer).await;
+        let calls = paths.iter().map(|path| sender.clone().send_request(request(path)));
+        assert!(join_all(calls).await.iter().all(Result::is_ok));
+        writes.lock().unwrap().iter().copied().filter(|heads| *heads > 0).collect()
+    }
+
     #[tokio::test]
     async fn what_is_answered_in_a_turn_leaves_in_one_write() {
-        let (sender, writes) = client(|_| async { Response::new(Body::empty()) }).await;
-        let calls = (0..5).map(|_| sender.clone().send_request(request("/")));
-        assert!(join_all(calls).await.iter().all(Result::is_ok));
-        let writes: Vec<_> = writes.lock().unwrap().iter().copied().filter(|heads| *heads > 0).collect();
-        assert_eq!(writes, [5]);
+        assert_eq!(left(|_| async { Response::new(Body::empty()) }, &["/"; 5]).await, [5]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_takes_long_leaves_the_rest_to_others() {
+        let answer = |request: Request<Incoming>| async move {
+            let begun = Instant::now();
+            while request.uri().path() == "/long" && begun.elapsed() <= LONG_TURN {
+                std::hint::spin_loop();
+            }
+            Response::new(Body::empty())
+        };
+        assert_eq!(left(answer, &["/long", "/", "/"]).await, [1, 2]);
     }
 
     #[tokio::test]
