@@ -8,7 +8,6 @@ mod blocklist;
 mod canary;
 mod keys;
 mod process;
-mod tls;
 
 use std::{
     fs,
