@@ -128,6 +128,15 @@ impl Site {
         self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
+    /// From the next start on, a soft lock begins as late as it may. Each kill leaves checks reserved that are void only
+    /// two minutes after the last one at their subject: more kills than a crash brings would fill its room, and every
+    /// look at it wait in vain.
+    pub(crate) fn allow_many_failures(&mut self) {
+        for (limit, most) in [("FREE_FAILURES", "100"), ("STRANGER_FAILURES", "1000"), ("HARD_STOP_FAILURES", "100")] {
+            self.set(&format!("REKEY_LIMITS__{limit}"), most);
+        }
+    }
+
     /// From the next start on, processes have this bug of `src/planted.rs`.
     pub(crate) fn plant(&mut self, bug: &str) {
         self.set("PLANTED_BUG", bug);

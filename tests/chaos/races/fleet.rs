@@ -80,9 +80,7 @@ pub(super) fn without_limits(site: &mut Site) {
     for limit in ["CALLER_PER_SECOND", "TENANT_PER_SECOND", "TARGET_PER_SECOND", "SOURCE_FAILURES_PER_MINUTE"] {
         site.set(&format!("REKEY_LIMITS__{limit}"), "0");
     }
-    for (limit, most) in [("FREE_FAILURES", "100"), ("STRANGER_FAILURES", "1000"), ("HARD_STOP_FAILURES", "100")] {
-        site.set(&format!("REKEY_LIMITS__{limit}"), most);
-    }
+    site.allow_many_failures();
 }
 
 /// Makes the tenant.
