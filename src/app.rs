@@ -3,15 +3,15 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Identity, ServerTlsConfig};
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     store::{Store, StoreOptions},
 };
 
-/// Bounds on connections, where tonic has none.
+/// Bounds on connections.
 const LIMITS: Limits = Limits {
     // HTTP/2's preface (RFC 9113 section 3.4).
     first_bytes: 24,
@@ -168,7 +168,7 @@ pub struct Service {
     reporter: HealthReporter,
     metrics: Option<Endpoint>,
     stopping: CancellationToken,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    server: JoinHandle<()>,
     watch: JoinHandle<()>,
     jobs: JoinHandle<()>,
 }
@@ -182,21 +182,11 @@ impl Service {
     pub async fn start(options: ServiceOptions, environment: Environment, migrate: bool) -> Result<Self, StartError> {
         let Built { store, ops, hasher, stamp, keeper } = build(&options, &environment, migrate).await?;
         let calls = Calls::default();
-        let mut server = api::server(&ops, &calls);
-        if let Some((certificate, key)) = &options.tls {
-            let read = |path: &PathBuf| {
-                std::fs::read(path)
-                    .map_err(|cause| StartError::Config(format!("cannot read {}: {cause}", path.display())))
-            };
-            let identity = Identity::from_pem(read(certificate)?, read(key)?);
-            let tls = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(5));
-            server = server
-                .tls_config(tls)
-                .map_err(|cause| StartError::Config(format!("certificate and key do not fit TLS: {cause}")))?;
-        }
+        let tls = options.tls.as_ref().map(|(certificate, key)| tls(certificate, key)).transpose()?;
         let routes = api::routes(&ops, options.reflection).map_err(|cause| StartError::Config(cause.to_string()))?;
         let (reporter, health) = tonic_health::server::health_reporter();
         api::health::refresh(&ops, &reporter).await;
+        let gate = api::gate(&ops, &calls, routes.add_service(health));
         let listen = |cause| StartError::Listen { address: options.listen, cause };
         let incoming = Incoming::bind(options.listen, LIMITS).await.map_err(listen)?;
 
@@ -222,10 +212,8 @@ impl Service {
             tracing::warn!(reason = ?error.reason(), "the database's mark was not raised");
         }
         let stopping = CancellationToken::new();
-        let stop = stopping.clone().cancelled_owned();
-        let routes = routes.add_service(health);
-        let server =
-            tokio::spawn(async move { server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await });
+        let stop = stopping.clone();
+        let server = tokio::spawn(api::serve(incoming, tls, gate, stop));
         let health = api::health::watch(ops.clone(), reporter.clone());
         let expiry = ops.clone().watch_expiry(options.expiry);
         let census = metrics.is_some().then(|| ops.clone().watch_census(census));
@@ -277,14 +265,14 @@ impl Service {
 
     /// Not ready, no new connections, running calls finish within the drain time, the store closes.
     ///
-    /// A connection that never says anything keeps tonic from ending; past the drain time it is cut off.
+    /// A connection that does not end by itself is cut off past the drain time.
     pub async fn stop(mut self) {
         self.watch.abort();
         api::health::not_serving(&self.reporter).await;
         self.stopping.cancel();
         self.ops.stop_jobs();
         if let Ok(ended) = tokio::time::timeout(self.drain, &mut self.server).await {
-            tracing::info!(ok = matches!(ended, Ok(Ok(()))), "stopped");
+            tracing::info!(ok = ended.is_ok(), "stopped");
         } else {
             tracing::warn!("connections were cut off: they did not end in time");
             self.server.abort();
@@ -345,6 +333,15 @@ async fn build(options: &ServiceOptions, environment: &Environment, migrate: boo
     let ops = Ops::new(store.clone(), keyring, hasher.clone(), clock, entropy, &options.limits);
     let ops = ops.with_blocklist(blocklist).with_jobs(options.jobs);
     Ok(Built { store, ops, hasher, stamp, keeper })
+}
+
+fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, StartError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|cause| StartError::Config(format!("cannot read {}: {cause}", path.display())))
+    };
+    api::tls(&read(certificate)?, &read(key)?).map_err(|fault| {
+        StartError::Config(format!("certificate {} and key {}: {fault}", certificate.display(), key.display()))
+    })
 }
 
 /// That the database is no older than this machine has seen it.

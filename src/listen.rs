@@ -1,10 +1,9 @@
-//! Accepting connections with bounds that tonic and axum lack: a deadline for the first bytes, an idle time-out, caps in
+//! Accepting connections with bounds that hyper lacks: a deadline for the first bytes, an idle time-out, caps in
 //! total and per peer, and a pause when accepting fails (a full table of file descriptors would otherwise spin).
-//! Answers that are ready together leave together.
 
 use std::{
     collections::HashMap,
-    future::Future as _,
+    future::Future,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
@@ -13,13 +12,15 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::{Instant, Sleep, sleep, sleep_until},
 };
-use tokio_stream::Stream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// How long accepting rests after it failed: long enough for descriptors to be given back, short enough not to be felt.
@@ -72,6 +73,27 @@ impl Incoming {
         self.address
     }
 
+    /// Gives each connection to a task of its own. Told to stop, it closes the port and waits for the connections to end,
+    /// which their watchers tell them to do. Its drop cuts them off.
+    pub async fn serve<S>(mut self, stop: &CancellationToken, serve: impl Fn(Connection, Watcher) -> S)
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_ended) = connections.join_next() => {}
+                Some(Ok(connection)) = self.next() => {
+                    connections.spawn(serve(connection, graceful.watcher()));
+                }
+            }
+        }
+        drop(self);
+        graceful.shutdown().await;
+    }
+
     /// The connection within the bounds; `None` where it is one too many, and closed.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<Connection> {
         let Some(place) = Place::take(&self.open, peer.ip(), &self.limits) else {
@@ -85,7 +107,7 @@ impl Incoming {
         // Answers are small and complete: waiting to fill a segment only delays them. A socket that cannot be set so
         // is one that the peer has closed, which the first read will tell.
         let _ = stream.set_nodelay(true);
-        Some(Connection::new(stream, peer, self.address, &self.limits, place))
+        Some(Connection::new(stream, peer, &self.limits, place))
     }
 
     /// Rests after accepting failed for want of something: EMFILE, ENFILE, ENOBUFS, ENOMEM.
@@ -199,38 +221,34 @@ fn peer_of(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    info: TcpConnectInfo,
+    peer: SocketAddr,
     /// Bytes still to come before the connection counts as begun.
     to_come: u64,
     idle: Duration,
     last_byte: Instant,
     /// Fires at the earliest end there can be; looked at again then, rather than set again with every byte.
     alarm: Pin<Box<Sleep>>,
-    /// Whether what is to be written has waited for its turn.
-    gathered: bool,
     _place: Place,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, limits: &Limits, place: Place) -> Self {
+    fn new(stream: TcpStream, peer: SocketAddr, limits: &Limits, place: Place) -> Self {
         let now = Instant::now();
-        let info = TcpConnectInfo { local_addr: Some(stream.local_addr().unwrap_or(local)), remote_addr: Some(peer) };
         Self {
             stream,
-            info,
+            peer,
             to_come: limits.first_bytes,
             idle: limits.idle,
             last_byte: now,
             alarm: Box::pin(sleep_until(now + limits.first_bytes_within)),
-            gathered: false,
             _place: place,
         }
     }
 
     /// The address of the other end.
     #[must_use]
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.info.remote_addr
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Ready, with an error, once a bound is overstepped; wakes the task then.
@@ -258,43 +276,16 @@ impl Connection {
         }
     }
 
-    /// Lets the calls that are ready to be answered answer first, so that one write carries all of it. HTTP/2 would write
-    /// each answer by itself: tokio runs a connection that has something to write right after the call that answered, and
-    /// before the other calls that came with it. A task that wakes itself goes behind those.
-    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.gathered {
-            return Poll::Ready(());
-        }
-        self.gathered = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// The result of a write of so many bytes, or the end of the connection while it waits.
-    fn written(
-        &mut self,
-        cx: &mut Context<'_>,
-        length: usize,
-        result: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+    /// The result of a write, or the end of the connection while it waits.
+    fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(bytes)) => {
                 self.last_byte = Instant::now();
-                // The rest of it has waited already.
-                self.gathered = bytes < length;
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(cause)) => Poll::Ready(Err(cause)),
             Poll::Pending => self.poll_overstepped(cx).map(Err),
         }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.info.clone()
     }
 }
 
@@ -320,9 +311,8 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gathered(cx));
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, bytes.len(), result)
+        self.written(cx, result)
     }
 
     fn poll_write_vectored(
@@ -330,9 +320,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gathered(cx));
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.written(cx, parts.iter().map(|part| part.len()).sum(), result)
+        self.written(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {

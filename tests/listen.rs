@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::{cell::RefCell, future::poll_fn, io::ErrorKind, net::SocketAddr, pin::Pin, sync::mpsc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::mpsc, time::Duration};
 
 use rekey::listen::{Connection, Incoming, Limits};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::advance,
 };
@@ -50,22 +50,6 @@ macro_rules! read_waits {
             () = std::future::ready(()) => {}
         }
     };
-}
-
-#[tokio::test]
-async fn what_is_ready_at_the_same_time_is_written_at_once() {
-    let mut incoming = bind(LIMITS).await;
-    let (mut client, mut connection) = pair(&mut incoming).await;
-    for _ in 0..2 {
-        // As HTTP/2 does, which encodes further answers behind one that cannot be written yet.
-        let answers = RefCell::new(b"one".to_vec());
-        let write = poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &answers.borrow()));
-        let answer = async { answers.borrow_mut().extend(b", and another") };
-        assert_eq!(tokio::join!(write, answer).0.unwrap(), 16);
-        let mut received = [0; 16];
-        client.read_exact(&mut received).await.unwrap();
-        assert_eq!(received, *b"one, and another");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,8 +117,6 @@ async fn a_peer_that_stops_reading_ends_when_idle() {
 
     let flood = vec![0; 64 << 20];
     let mut write = Box::pin(connection.write_all(&flood));
-    // At first for a turn, and then for the peer.
-    read_waits!(write);
     read_waits!(write);
     advance(Duration::from_secs(601)).await;
     assert_eq!(write.await.unwrap_err().kind(), ErrorKind::TimedOut);

@@ -5,20 +5,17 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Code, Status, body::Body};
-use tower::{Layer, Service};
+use tonic::{Code, Status, body::Body, service::Routes};
+use tower::Service as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -33,11 +30,12 @@ use crate::{
 /// The longest request id that is taken over, in printing ASCII characters.
 const REQUEST_ID_LENGTH: usize = 128;
 
-/// Puts a [`Gate`] before the services.
+/// Lets calls in to the services, with their [`Call`] and the use cases in the request's extensions, or answers in their
+/// stead.
 #[derive(Clone, Debug)]
-pub struct GateLayer(Arc<Shared>);
+pub struct Gate(Arc<Shared>);
 
-/// What all gates have. In one piece: a gate is made for each call, and its parts would be counted one by one.
+/// What all calls have in common.
 #[derive(Debug)]
 struct Shared {
     ops: Arc<Ops>,
@@ -45,18 +43,7 @@ struct Shared {
     request_ids: RequestIds,
     places: Places,
     timeout: Duration,
-}
-
-impl GateLayer {
-    /// A gate that lets so many calls be worked on at once, and half as many of one method, each for so long, and counts
-    /// them all.
-    #[must_use]
-    pub fn new(ops: Ops, calls: Calls, places: usize, timeout: Duration) -> Self {
-        let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
-        let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
-        let places = Places { all: Arc::new(Semaphore::new(places)), by_method };
-        Self(Arc::new(Shared { ops: Arc::new(ops), calls, request_ids: RequestIds::new(), places, timeout }))
-    }
+    routes: Routes,
 }
 
 /// Places among the running calls. A flood of one method leaves others theirs.
@@ -73,101 +60,83 @@ impl Places {
     }
 }
 
-impl<S> Layer<S> for GateLayer {
-    type Service = Gate<S>;
-
-    fn layer(&self, inner: S) -> Gate<S> {
-        Gate { shared: Arc::clone(&self.0), inner }
-    }
-}
-
-/// Lets calls in, with their [`Call`] and the use cases in the request's extensions, or answers in the handler's stead.
-#[derive(Clone, Debug)]
-pub struct Gate<S> {
-    shared: Arc<Shared>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Gate<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: From<Infallible> + Send,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl Gate {
+    /// A gate that lets so many calls be worked on at once, and half as many of one method, each for so long, and counts
+    /// them all.
+    #[must_use]
+    pub fn new(ops: Ops, calls: Calls, routes: Routes, places: usize, timeout: Duration) -> Self {
+        let of_method = |rule: &'static rules::Rule| (rule.action.as_str(), Arc::new(Semaphore::new(places / 2)));
+        let by_method = rules::all().map(|(_, rule)| of_method(rule)).collect();
+        let places = Places { all: Arc::new(Semaphore::new(places)), by_method };
+        let (ops, routes) = (Arc::new(ops), routes.prepare());
+        Self(Arc::new(Shared { ops, calls, request_ids: RequestIds::new(), places, timeout, routes }))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The one that is ready goes with the call; its clone waits for the next.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+    /// Answers one call. Every call passes here.
+    pub async fn answer(self, mut request: Request<Body>) -> Response<Body> {
+        let shared = &*self.0;
         let path = request.uri().path();
         // Health and reflection are for everybody.
         if path.starts_with("/grpc.") {
-            return Box::pin(inner.call(request));
+            return shared.pass_on(request).await;
         }
-        let Some(rule) = rules::of(path) else {
-            return Box::pin(std::future::ready(Ok(refusal(error::unimplemented()))));
-        };
-        let shared = Arc::clone(&self.shared);
+        let Some(rule) = rules::of(path) else { return refusal(error::unimplemented()) };
         let request_id = given_request_id(request.headers()).unwrap_or_else(|| shared.request_ids.make());
         let span = tracing::info_span!("call", method = %rule.action, request_id);
         let running = shared.calls.begin(&rule.action);
-        let call = async move {
-            let call = async {
-                let Some(_places) = shared.places.take(&rule.action) else {
-                    let busy = Error::new(Reason::Overloaded, "the server is busy");
-                    return Ok(refusal(error::status(&busy, &request_id)));
-                };
-                match let_in(&shared.ops, request.headers(), rule, &request_id).await {
-                    Ok(call) => {
-                        request.extensions_mut().insert(Arc::new(call));
-                        request.extensions_mut().insert(Arc::clone(&shared.ops));
-                        inner.call(request).await
-                    }
-                    Err(refused) => {
-                        tracing::debug!(reason = ?refused.reason(), "not let in");
-                        Ok(refusal(error::status(&refused, &request_id)))
-                    }
-                }
+        let asked = request.headers().get("grpc-timeout").and_then(|value| timeout(value.to_str().ok()?));
+        let call = async {
+            let Some(_places) = shared.places.take(&rule.action) else {
+                let busy = Error::new(Reason::Overloaded, "the server is busy");
+                return refusal(error::status(&busy, &request_id));
             };
-            // It is large, and would be moved on its way into the bound.
-            let answer = within(shared.timeout, &request_id, Box::pin(call)).await;
-            running.end(answer.as_ref().map_or("UNKNOWN", code_name));
-            answer
+            match let_in(&shared.ops, request.headers(), rule, &request_id).await {
+                Ok(mut call) => {
+                    call.deadline = asked.and_then(from_now);
+                    request.extensions_mut().insert(Arc::new(call));
+                    request.extensions_mut().insert(Arc::clone(&shared.ops));
+                    shared.pass_on(request).await
+                }
+                Err(refused) => {
+                    tracing::debug!(reason = ?refused.reason(), "not let in");
+                    refusal(error::status(&refused, &request_id))
+                }
+            }
         };
-        Box::pin(call.instrument(span))
+        let bound = asked.map_or(shared.timeout, |asked| asked.min(shared.timeout));
+        // It is large, and would be moved on its way into the bound.
+        let mut answer = within(bound, &request_id, Box::pin(call)).instrument(span).await;
+        // Different each time: among the headers that both ends remember (RFC 7541 section 2.3.2) it would only push
+        // others out.
+        if let Some(details) = answer.headers_mut().get_mut("grpc-status-details-bin") {
+            details.set_sensitive(true);
+        }
+        running.end(code_name(&answer));
+        answer
     }
 }
 
-/// An answer in this time, of a stream its beginning; or else that it took too long. tonic's own bound has neither code
-/// nor details for that.
-async fn within<E>(
-    timeout: Duration,
-    request_id: &str,
-    call: impl Future<Output = Result<Response<Body>, E>>,
-) -> Result<Response<Body>, E> {
-    match tokio::time::timeout(timeout, call).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => {
-            let message = "the call took longer than the server lets one take; a change may have happened or not";
-            Ok(refusal(error::status(&Error::new(Reason::TookTooLong, message), request_id)))
-        }
+impl Shared {
+    async fn pass_on(&self, request: Request<Body>) -> Response<Body> {
+        // Routes are always ready.
+        let Ok(answer) = self.routes.clone().call(request).await;
+        answer
     }
+}
+
+/// An answer in this time, of a stream its beginning; or else that it took too long.
+async fn within(timeout: Duration, request_id: &str, call: impl Future<Output = Response<Body>>) -> Response<Body> {
+    tokio::time::timeout(timeout, call).await.unwrap_or_else(|_elapsed| {
+        let message = "the call took longer than its deadline or the server allows; a change may have happened or not";
+        refusal(error::status(&Error::new(Reason::TookTooLong, message), request_id))
+    })
 }
 
 async fn let_in(ops: &Ops, headers: &HeaderMap, rule: &'static rules::Rule, request_id: &str) -> Result<Call> {
     // A credential that is sent all the same is not looked at: who asks for a token may still send the last one.
     if rule.access == Access::Anybody {
         let grant = Arc::new(Caller::nobody()).authorise(rule.access)?;
-        let mut call = Call::new(grant, &rule.action, request_id.to_owned());
-        call.deadline = headers.get("grpc-timeout").and_then(|value| deadline(value.to_str().ok()?));
-        return Ok(call);
+        return Ok(Call::new(grant, &rule.action, request_id.to_owned()));
     }
     let credential = Credential::read(
         header(headers, "x-auth-token")?,
@@ -177,20 +146,22 @@ async fn let_in(ops: &Ops, headers: &HeaderMap, rule: &'static rules::Rule, requ
     let caller = ops.authenticate(&credential).await?;
     tracing::debug!(caller = caller.name(), "authenticated");
     ops.limit_caller(&caller)?;
-    let mut call = ops.authorise(&caller, rule.access, None, &rule.action, request_id).await?;
-    call.deadline = headers.get("grpc-timeout").and_then(|value| deadline(value.to_str().ok()?));
-    Ok(call)
+    ops.authorise(&caller, rule.access, None, &rule.action, request_id).await
 }
 
-/// When a client stops waiting, by the gRPC protocol's `TimeoutValue TimeoutUnit`. One that nobody can read is none.
 #[expect(clippy::disallowed_methods, reason = "the one place where a client's deadline begins")]
-fn deadline(text: &str) -> Option<Instant> {
+fn from_now(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// How long a client waits, by the gRPC protocol's `TimeoutValue TimeoutUnit`. One that nobody can read is none.
+fn timeout(text: &str) -> Option<Duration> {
     let digits = text.get(..text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let value = digits.parse().ok()?;
-    let timeout = match text.as_bytes().last()? {
+    Some(match text.as_bytes().last()? {
         b'H' => Duration::from_secs(value * 3_600),
         b'M' => Duration::from_secs(value * 60),
         b'S' => Duration::from_secs(value),
@@ -198,8 +169,7 @@ fn deadline(text: &str) -> Option<Instant> {
         b'u' => Duration::from_micros(value),
         b'n' => Duration::from_nanos(value),
         _ => return None,
-    };
-    Instant::now().checked_add(timeout)
+    })
 }
 
 /// A header's value, once: two of a name could be read two ways.
@@ -278,10 +248,9 @@ mod tests {
         let within = async |call: Duration| {
             let call = async move {
                 tokio::time::sleep(call).await;
-                Ok::<_, Infallible>(Response::new(Body::empty()))
+                Response::new(Body::empty())
             };
-            let Ok(answer) = within(Duration::from_secs(10), "r1", call).await;
-            answer
+            within(Duration::from_secs(10), "r1", call).await
         };
         assert_eq!(code_name(&within(Duration::from_secs(9)).await), "OK");
         let answer = within(Duration::from_secs(11)).await;
@@ -301,13 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_read_as_the_protocol_writes_it() {
+    fn a_timeout_is_read_as_the_protocol_writes_it() {
         for good in ["1H", "1M", "20S", "99999999m", "5u", "0n"] {
-            assert!(deadline(good).is_some(), "{good}");
+            assert!(timeout(good).is_some(), "{good}");
         }
         for bad in ["", "S", "5", "5s", "-5S", "+5S", "100000000n", "5 S", "5é", "é"] {
-            assert!(deadline(bad).is_none(), "{bad}");
+            assert!(timeout(bad).is_none(), "{bad}");
         }
-        assert!(deadline("1H").unwrap() > deadline("1M").unwrap());
+        assert!(timeout("1H").unwrap() > timeout("1M").unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! The gRPC face: decode, call `ops`, encode. One error table, one table of rules, one ordered list of layers.
+//! The gRPC face: decode, call `ops`, encode. One error table, one table of rules, one gate before all.
 //!
 //! To add an RPC: its proto with `rule` and `google.api.http`, a use case in `ops`, a method here in the file of its noun.
 //! One that changes something has `request_id`, and nothing to do for it: `answer` and `Ops::commit` do.
@@ -22,6 +22,7 @@ mod permission;
 mod policy;
 mod rotation;
 pub mod rules;
+mod serve;
 mod tenant;
 mod token;
 mod token_issuer;
@@ -30,13 +31,12 @@ mod validate;
 
 use std::time::Duration;
 
-use tonic::{
-    service::{Routes, RoutesBuilder},
-    transport::Server,
-};
-use tower::layer::util::Stack;
+use tonic::service::{Routes, RoutesBuilder};
 
-use self::gate::GateLayer;
+pub use self::{
+    gate::Gate,
+    serve::{serve, tls},
+};
 use crate::{
     metrics::Calls,
     ops::Ops,
@@ -93,17 +93,9 @@ pub fn routes(ops: &Ops, reflection: bool) -> Result<Routes, tonic_reflection::s
     Ok(routes.routes())
 }
 
-/// The server with its bounds and its one list of layers. What tonic leaves open is closed here; what it cannot close
-/// (silent connections, their number) is `listen`'s. How many calls run and for how long is the gate's: tonic's own
-/// refuses without saying when to come again, or why. Of the reset-stream limits h2's defaults hold: 20 pending, 1,024
-/// local errors. A connection's age is not bounded: tonic's grace cuts running calls off.
+/// What every call passes, before the services. How many calls run and for how long is decided here and not by tonic, which
+/// refuses without saying when to come again, or why.
 #[must_use]
-pub fn server(ops: &Ops, calls: &Calls) -> Server<Stack<GateLayer, tower::layer::util::Identity>> {
-    Server::builder()
-        .accept_http1(false)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .http2_max_header_list_size(16 * 1024)
-        .max_concurrent_streams(100)
-        .layer(GateLayer::new(ops.clone(), calls.clone(), MAX_CALLS, TIMEOUT))
+pub fn gate(ops: &Ops, calls: &Calls, routes: Routes) -> Gate {
+    Gate::new(ops.clone(), calls.clone(), routes, MAX_CALLS, TIMEOUT)
 }

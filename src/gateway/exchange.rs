@@ -46,7 +46,7 @@ pub(super) struct Upstream {
     /// The gateway's own credential.
     pub(super) identity: Option<MetadataValue<Ascii>>,
     /// Who sent the request, or the last proxy before us.
-    pub(super) peer: Option<IpAddr>,
+    pub(super) peer: IpAddr,
 }
 
 enum Body {
@@ -70,7 +70,7 @@ impl Exchange {
     }
 
     /// Who sent it, or the last proxy before us.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
+    pub(super) fn peer(&self) -> IpAddr {
         self.upstream.peer
     }
 

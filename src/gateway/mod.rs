@@ -20,6 +20,7 @@ use std::{
     convert::Infallible,
     fmt,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -31,13 +32,9 @@ use http::{
 use hyper::{body::Incoming as Body, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::{conn::auto, graceful::Watcher},
 };
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_stream::StreamExt as _;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     metadata::{Ascii, MetadataValue},
@@ -106,7 +103,7 @@ impl Gateway {
         let channel = upstream.connect_timeout(CONNECT_WITHIN).connect_lazy();
         let service = Arc::new(Service { channel, identity, routes: Routes::read(&DESCRIPTORS), docs });
         let stop = CancellationToken::new();
-        let server = tokio::spawn(accept(incoming, service, stop.clone(), drain));
+        let server = tokio::spawn(serve(incoming, service, stop.clone(), drain));
         Ok(Self { address, stop, server })
     }
 
@@ -147,20 +144,15 @@ pub fn identity(token: &str) -> Option<MetadataValue<Ascii>> {
 }
 
 /// Serves connections until told to stop; then running requests have the drain time.
-async fn accept(mut incoming: Incoming, service: Arc<Service>, stop: CancellationToken, drain: Duration) {
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_ended) = connections.join_next() => {}
-            Some(Ok(connection)) = incoming.next() => {
-                connections.spawn(serve_connection(connection, Arc::clone(&service), graceful.watcher()));
-            }
-        }
+async fn serve(incoming: Incoming, service: Arc<Service>, stop: CancellationToken, drain: Duration) {
+    let serve = |connection, graceful| serve_connection(connection, Arc::clone(&service), graceful);
+    let mut serving = pin!(incoming.serve(&stop, serve));
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = &mut serving => return,
     }
-    drop(incoming);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, serving).await.is_err() {
         warn!("requests were still running at the end of the drain time");
     }
 }
@@ -175,7 +167,7 @@ async fn serve_connection(connection: Connection, service: Arc<Service>, gracefu
         .max_header_list_size(MAX_HEAD.into())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
-    let peer = connection.peer().map(|address| address.ip());
+    let peer = connection.peer().ip();
     let requests = service_fn(|request| {
         let service = Arc::clone(&service);
         async move { Ok::<_, Infallible>(service.serve(request, peer).await) }
@@ -196,7 +188,7 @@ struct Service {
 
 impl Service {
     /// Answers one request. Every answer passes here.
-    async fn serve(&self, request: http::Request<Body>, peer: Option<IpAddr>) -> Answer {
+    async fn serve(&self, request: http::Request<Body>, peer: IpAddr) -> Answer {
         let request_id = RequestId::of(request.headers());
         let method = request.method().clone();
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);

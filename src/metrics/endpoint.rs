@@ -7,8 +7,8 @@ use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::{body::Incoming as Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_stream::StreamExt as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::listen::{Connection, Incoming, Limits};
 
@@ -43,7 +43,12 @@ impl Endpoint {
     pub async fn start(listen: SocketAddr, page: impl Fn() -> String + Send + Sync + 'static) -> io::Result<Self> {
         let incoming = Incoming::bind(listen, LIMITS).await?;
         let address = incoming.address();
-        Ok(Self { address, server: tokio::spawn(accept(incoming, Arc::new(page))) })
+        let page: Page = Arc::new(page);
+        // Nothing that is worth waiting for: it is cut off.
+        let server = async move {
+            incoming.serve(&CancellationToken::new(), |connection, _| serve(connection, Arc::clone(&page))).await;
+        };
+        Ok(Self { address, server: tokio::spawn(server) })
     }
 
     /// Where it listens.
@@ -56,19 +61,6 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-async fn accept(mut incoming: Incoming, page: Page) {
-    // Ends them with itself.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_ended) = connections.join_next() => {}
-            Some(Ok(connection)) = incoming.next() => {
-                connections.spawn(serve(connection, Arc::clone(&page)));
-            }
-        }
     }
 }
 

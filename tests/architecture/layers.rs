@@ -79,16 +79,20 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "api",
-        modules: &["access", "domain", "metrics", "ops", "proto"],
+        modules: &["access", "domain", "listen", "metrics", "ops", "proto"],
         crates: &[
             "data_encoding",
             "http",
+            "hyper",
+            "hyper_util",
             "prost",
             "prost_reflect",
             "prost_types",
             "secrecy",
             "tokio",
+            "tokio_rustls",
             "tokio_stream",
+            "tokio_util",
             "tonic",
             "tonic_health",
             "tonic_reflection",
@@ -119,7 +123,6 @@ const LAYERS: &[Layer] = &[
             "serde",
             "serde_json",
             "tokio",
-            "tokio_stream",
             "tokio_util",
             "tonic",
             "tonic_types",
@@ -135,9 +138,9 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "metrics",
         modules: &["listen"],
-        crates: &["bytes", "http", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_stream", "tracing"],
+        crates: &["bytes", "http", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_util", "tracing"],
     },
-    Layer { module: "listen", modules: &[], crates: &["tokio", "tokio_stream", "tonic", "tracing"] },
+    Layer { module: "listen", modules: &[], crates: &["hyper_util", "tokio", "tokio_stream", "tokio_util", "tracing"] },
     Layer { module: "telemetry", modules: &["config"], crates: &["tracing", "tracing_subscriber"] },
     Layer {
         module: "config",
@@ -147,7 +150,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "app",
         modules: &["anchor", "api", "blocklist", "crypto", "domain", "listen", "metrics", "ops", "planted", "store"],
-        crates: &["secrecy", "thiserror", "tokio", "tokio_util", "tonic", "tonic_health", "tracing"],
+        crates: &["secrecy", "thiserror", "tokio", "tokio_rustls", "tokio_util", "tonic_health", "tracing"],
     },
     Layer {
         module: "cli",

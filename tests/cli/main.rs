@@ -8,6 +8,7 @@ mod blocklist;
 mod canary;
 mod keys;
 mod process;
+mod tls;
 
 use std::{
     fs,

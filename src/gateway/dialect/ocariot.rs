@@ -155,7 +155,7 @@ async fn sign_in(mut exchange: Exchange) -> Answer {
         tenant_id: SIGN_IN_TENANT.to_owned(),
         subject: Some(issue_token_request::Subject::Username(field("username"))),
         password: field("password"),
-        source: exchange.peer().map(|peer| peer.to_string()).unwrap_or_default(),
+        source: exchange.peer().to_string(),
     };
     let mut client = UserServiceClient::new(call.channel());
     match call.wait(client.issue_token(call.request(request))).await {

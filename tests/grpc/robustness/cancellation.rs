@@ -10,9 +10,15 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::{Message as _, bytes::Bytes};
 use rekey::proto::{CreateTenantRequest, Tenant};
-use tokio::task::{JoinSet, yield_now};
-use tonic::{Request, Status};
+use tokio::{
+    net::TcpStream,
+    task::{JoinSet, yield_now},
+};
+use tonic::{Code, Request, Status};
 
 use super::{
     database::Raw,
@@ -21,7 +27,7 @@ use super::{
         reset_integration, reset_password, revealed, update_integration, user,
     },
 };
-use crate::common::rekey::{Clients, Rekey};
+use crate::common::rekey::{Clients, Rekey, reason};
 
 /// Calls; more where `REKEY_CHAOS_ROUNDS` says so.
 static CALLS: LazyLock<usize> =
@@ -205,4 +211,31 @@ async fn check(raw: &Raw, acknowledged: &BTreeSet<String>) {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_a_clients_time_is_over_is_told_with_its_reason() {
+    let rekey = Rekey::start().await;
+    populate(&rekey).await;
+    let raw = Raw::open(&rekey.options).await;
+    raw.run("BEGIN IMMEDIATE").await;
+
+    // tonic's client would end the call by itself. This one only says how long it waits.
+    let stream = TcpStream::connect(rekey.grpc).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let message = reset_device("d1").encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let uri = format!("http://{}/rekey.v1.DeviceService/ResetAuthentication", rekey.grpc);
+    let request = http::Request::post(uri)
+        .header("content-type", "application/grpc")
+        .header("authorization", format!("Bearer {}", rekey.admin_token))
+        .header("grpc-timeout", "50m")
+        .body(Full::new(Bytes::from([&[0], &length[..], &message[..]].concat())))
+        .unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "TOOK_TOO_LONG"), "{status:?}");
+    raw.run("ROLLBACK").await;
 }

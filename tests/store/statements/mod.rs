@@ -36,6 +36,7 @@ use rekey::{
     api,
     crypto::{Hasher, Keyring, KeyringInUse, SystemEntropy},
     domain::{Clock, Entropy},
+    listen::{Incoming, Limits},
     metrics::Calls,
     ops::Ops,
     proto::{BytesCodec, DESCRIPTORS},
@@ -44,12 +45,20 @@ use rekey::{
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeSeed as _;
 use serde_json::{Value, json};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, transport::Channel};
 
 use crate::{
     common::rekey::{START, TestClock, connect, limits, options},
     fixture::{Database, Raw},
+};
+
+const LIMITS: Limits = Limits {
+    first_bytes: 24,
+    first_bytes_within: Duration::from_secs(5),
+    idle: Duration::from_mins(10),
+    connections: 4,
+    connections_per_peer: 4,
 };
 
 /// Tables that have a row for each subject, change, tenant or request.
@@ -310,11 +319,10 @@ impl Budget {
         #[expect(clippy::disallowed_methods, reason = "the administrator's token of a test")]
         let token = token.expose_secret().to_owned();
 
-        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut server = api::server(&ops, &Calls::default());
-        let routes = server.add_routes(api::routes(&ops, false).unwrap());
-        tokio::spawn(routes.serve_with_incoming(TcpListenerStream::new(listener)));
+        let incoming = Incoming::bind(SocketAddr::from(([127, 0, 0, 1], 0)), LIMITS).await.unwrap();
+        let address = incoming.address();
+        let gate = api::gate(&ops, &Calls::default(), api::routes(&ops, false).unwrap());
+        tokio::spawn(api::serve(incoming, None, gate, CancellationToken::new()));
         let channel = connect(address).await;
         let raw = Raw::open(&database.options).await;
         let mut budget = Self { raw, store, ops, clock, channel, token, told, text: String::new(), faults: Vec::new() };
