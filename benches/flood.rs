@@ -46,7 +46,8 @@ type Times = Vec<Duration>;
 fn main() {
     let seconds = |full, quick| Duration::from_secs(if is_quick() { quick } else { full });
     println!("{}", machine());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // On one thread: what the clients take of the processors, the service does not have.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let service = Arc::new(runtime.block_on(Service::start(&[])));
 
     let before_it = runtime.block_on(capacity(&service, seconds(15, 1)));
