@@ -86,8 +86,17 @@ impl History {
     fn new(number: u64, replicas: &[Clients]) -> Self {
         // Users' passwords are hashed: fewer of those can be had.
         let kind = if number.is_multiple_of(5) { Kind::User } else { Kind::Device };
+        let one = replicas.iter().cycle().skip(usize::try_from(number / 3).unwrap() % replicas.len()).take(1);
+        let replicas = if number % 3 == 1 { one.cloned().collect() } else { replicas.to_vec() };
         let (counter, passwords) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { kind, number, replicas: replicas.to_vec(), counter, passwords, seen: Mutex::default() }
+        Self { kind, number, replicas, counter, passwords, seen: Mutex::default() }
+    }
+
+    /// Where a check of a device's password comes from. That it was right is remembered, and void at once where the same
+    /// process changes something, but only within a second where another does. So of several replicas each is asked from
+    /// a new place, of which nothing is remembered.
+    fn source(&self) -> String {
+        if self.replicas.len() == 1 { String::new() } else { format!("place-{}", self.tick()) }
     }
 
     fn id(&self) -> String {
@@ -320,7 +329,7 @@ impl History {
             }
             Act::Verify { password } => {
                 let subject = Some(verify_authentication_request::Subject::DeviceId(device_id));
-                let (password, source) = (self.password(password), String::new());
+                let (password, source) = (self.password(password), self.source());
                 let verify = VerifyAuthenticationRequest { tenant_id, subject, password, source };
                 Answer::Verified(devices.verify_authentication(timed(verify, within)).await?.into_inner().verified)
             }
