@@ -86,10 +86,10 @@ impl History {
     fn new(number: u64, replicas: &[Clients]) -> Self {
         // Users' passwords are hashed: fewer of those can be had.
         let kind = if number.is_multiple_of(5) { Kind::User } else { Kind::Device };
-        let one = replicas.iter().cycle().skip(usize::try_from(number / 3).unwrap() % replicas.len()).take(1);
-        let replicas = if number % 3 == 1 { one.cloned().collect() } else { replicas.to_vec() };
+        let one = usize::try_from(number / 3).unwrap() % replicas.len();
+        let replicas = if number % 3 == 1 { &replicas[one..=one] } else { replicas };
         let (counter, passwords) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { kind, number, replicas, counter, passwords, seen: Mutex::default() }
+        Self { kind, number, replicas: replicas.to_vec(), counter, passwords, seen: Mutex::default() }
     }
 
     /// Where a check of a device's password comes from. That it was right is remembered, and void at once where the same
