@@ -1,14 +1,18 @@
 //! Whether time, or anything in the answer, tells why a password was not right: an unknown user, a wrong password, a locked
-//! user, a disabled one. Interleaved at random, on an idle server, one at a time. Besides, whether a source that has to
-//! wait can tell a user from none: that it has to wait it knows by itself, for it counts its guesses as we do.
+//! user, a disabled one. Over gRPC and, by the gateway, over REST; on SQLite and, where its server programs are found, on
+//! PostgreSQL. Interleaved at random, on an idle server, one at a time. Besides, whether a source that has to wait can tell
+//! a user from none: that it has to wait it knows by itself, for it counts its guesses as we do.
 //!
-//! `cargo bench --bench timing`, about two minutes, for 2,000 of each; `-- --quick` for a few.
+//! `cargo bench --bench timing`, some ten minutes, for 3,000 of each; `-- --quick` for a few. The PostgreSQL is that of the
+//! tests, which does not wait for the disk: one that does hides more.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 #![expect(clippy::indexing_slicing, reason = "of as many classes as there are")]
 
+#[path = "../tests/common/postgres.rs"]
+mod postgres;
 mod service;
 
 use std::{
@@ -19,9 +23,11 @@ use std::{
 
 use prost::Message as _;
 use rekey::proto::{SubjectState, VerifyPasswordRequest, user_service_client::UserServiceClient};
+use reqwest::{StatusCode, header};
+use serde_json::{Value, json};
 use tonic::Code;
 
-use self::service::{Authorised, PASSWORD, Service, check_user, is_quick, machine, millis, quantile, tell};
+use self::service::{Authorised, PASSWORD, Service, TENANT, check_user, is_quick, machine, millis, quantile, tell};
 
 const CLASSES: [&str; 6] =
     ["wrong password", "unknown user", "locked user", "disabled user", "has to wait", "has to wait, unknown"];
@@ -32,10 +38,13 @@ const USERS: [(usize, SubjectState); 4] =
 const PAIRS: [(usize, usize); 4] = [(1, 0), (2, 0), (3, 0), (5, 4)];
 /// Names of a class, which take turns: no row is always the last that was read. So many that none fails a hundred times
 /// in a row, from when on strangers are stopped and nothing is checked.
-const NAMES: usize = 40;
+const NAMES: usize = 80;
 /// Of each class in a round: so few that most of a round is over before a source's first wait is.
 const EACH: [usize; 6] = [10, 10, 10, 10, 5, 5];
-const ROUNDS: usize = 200;
+/// Over each transport.
+const ROUNDS: usize = 300;
+const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+const TRANSPORTS: [&str; 2] = ["gRPC", "REST"];
 const WRONG: &str = "another phrase of similar size!!";
 /// Failures that make a source wait, and for how long at first.
 const FREE: usize = 5;
@@ -47,24 +56,122 @@ struct Class {
     answers: BTreeSet<Vec<u8>>,
 }
 
+/// What was seen over one transport.
+#[derive(Default)]
+struct Seen {
+    classes: [Class; 6],
+    /// Samples that were none, because the server was busy or a wait was over.
+    dropped: usize,
+}
+
+/// A connection to where passwords are checked.
+enum Door {
+    Grpc(UserServiceClient<Authorised>),
+    Rest { client: reqwest::Client, url: String, token: String },
+}
+
+enum Answer {
+    Right,
+    /// Not right, with all that was told, but for what each answer has for its own: its date and its random id.
+    Wrong(Vec<u8>),
+    Refused,
+}
+
 fn main() {
     println!("{}", machine());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        // Each wrong one comes from somewhere else, so that it is checked; that must not make strangers wait.
-        let service = Service::start(&[("REKEY_LIMITS__STRANGER_FAILURES", "1000")]).await;
-        for number in 0..NAMES {
-            for (class, state) in USERS {
-                service.create_user(&format!("c{class}-{number:02}"), &name(class, number), state).await;
+    runtime.block_on(measure("SQLite", None));
+    if let Some(url) = postgres::url() {
+        runtime.block_on(measure("PostgreSQL", Some(&url)));
+    }
+    println!("told apart where medians differ by 2 %, p < 0.01, or a threshold is right in 53 % and more");
+}
+
+async fn measure(database: &str, url: Option<&str>) {
+    // Each wrong one comes from somewhere else, so that it is checked; that must not make strangers wait.
+    let mut settings = vec![("REKEY_LIMITS__STRANGER_FAILURES", "1000")];
+    settings.extend(url.map(|url| ("REKEY_DATABASE__URL", url)));
+    let mut service = Service::start(&settings).await;
+    let gateway = service.start_gateway().await;
+    for number in 0..NAMES {
+        for (class, state) in USERS {
+            service.create_user(&format!("c{class}-{number:02}"), &name(class, number), state).await;
+        }
+    }
+    let mut seen: [Seen; 2] = Default::default();
+    let rounds = if is_quick() { 2 } else { ROUNDS };
+    for round in 0..rounds * TRANSPORTS.len() {
+        let transport = round % TRANSPORTS.len();
+        let door = if transport == 0 {
+            Door::Grpc(UserServiceClient::new(service.connect().await))
+        } else {
+            Door::rest(gateway, service.reach().1)
+        };
+        one_round(&door, round, &mut seen[transport]).await;
+    }
+    for (transport, seen) in TRANSPORTS.iter().zip(&mut seen) {
+        println!("\n{database}, {transport}");
+        report(seen);
+    }
+}
+
+impl Door {
+    fn rest(port: u16, token: &str) -> Self {
+        let url = format!("http://127.0.0.1:{port}/v1/tenants/{TENANT}/users:verifyPassword");
+        Self::Rest { client: reqwest::Client::new(), url, token: token.to_owned() }
+    }
+
+    /// The answer, and how long it took until all of it was there.
+    async fn check(&self, request: VerifyPasswordRequest) -> (Duration, Answer) {
+        match self {
+            Self::Grpc(users) => {
+                let mut users = users.clone();
+                let begin = Instant::now();
+                let answer = users.verify_password(request).await;
+                let time = begin.elapsed();
+                match answer {
+                    Ok(answer) if answer.get_ref().verified => (time, Answer::Right),
+                    Ok(mut answer) => {
+                        answer.metadata_mut().remove("date");
+                        let mut told = format!("{:?}", answer.metadata()).into_bytes();
+                        told.extend(answer.into_inner().encode_to_vec());
+                        (time, Answer::Wrong(told))
+                    }
+                    Err(status) => {
+                        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                        (time, Answer::Refused)
+                    }
+                }
+            }
+            Self::Rest { client, url, token } => {
+                let Some(rekey::proto::verify_password_request::Subject::Username(username)) = request.subject else {
+                    panic!("users are checked by their names");
+                };
+                let body = json!({"username": username, "password": request.password, "source": request.source});
+                let request = client.post(url).bearer_auth(token).header(header::CONTENT_TYPE, "application/json");
+                let request = request.body(body.to_string());
+                let begin = Instant::now();
+                let answer = request.send().await.unwrap();
+                let (status, mut headers) = (answer.status(), answer.headers().clone());
+                let body = answer.bytes().await.unwrap();
+                let time = begin.elapsed();
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    return (time, Answer::Refused);
+                }
+                assert_eq!(status, StatusCode::OK, "{body:?}");
+                let read: Value = serde_json::from_slice(&body).unwrap();
+                if read["verified"] == true {
+                    return (time, Answer::Right);
+                }
+                for its_own in [header::DATE, REQUEST_ID] {
+                    headers.remove(its_own);
+                }
+                let mut told = format!("{headers:?}").into_bytes();
+                told.extend(body);
+                (time, Answer::Wrong(told))
             }
         }
-        let mut classes: [Class; 6] = Default::default();
-        let mut dropped = 0;
-        for round in 0..if is_quick() { 2 } else { ROUNDS } {
-            dropped += one_round(&service.connect().await, round, &mut classes).await;
-        }
-        report(&mut classes, dropped);
-    });
+    }
 }
 
 /// Names of all classes have one length.
@@ -78,11 +185,9 @@ fn check(class: usize, number: usize, source: String) -> VerifyPasswordRequest {
     VerifyPasswordRequest { source, ..check_user(&name(class, number), password) }
 }
 
-/// Returns how many samples were none, because the server was busy or a wait was over.
-async fn one_round(channel: &Authorised, round: usize, classes: &mut [Class; 6]) -> usize {
-    let mut users = UserServiceClient::new(channel.clone());
+async fn one_round(door: &Door, round: usize, seen: &mut Seen) {
     // Connects, and warms up.
-    drop(users.verify_password(check(1, round, format!("warm-{round}"))).await);
+    door.check(check(1, round, format!("warm-{round}"))).await;
     let waiting = format!("waits-{round:06}");
     let mut waits = Instant::now();
     for class in [4, 5].repeat(FREE) {
@@ -90,50 +195,38 @@ async fn one_round(channel: &Authorised, round: usize, classes: &mut [Class; 6])
             waits = Instant::now();
         }
         let wrong = VerifyPasswordRequest { password: WRONG.to_owned(), ..check(class, round, waiting.clone()) };
-        drop(users.verify_password(wrong).await);
+        door.check(wrong).await;
     }
     let mut order: Vec<(usize, usize)> =
         EACH.iter().enumerate().flat_map(|(class, each)| (0..*each).map(move |number| (class, number))).collect();
     let seed = RandomState::new();
     order.sort_by_key(|place| seed.hash_one(place));
-    let mut dropped = 0;
     for (class, number) in order {
         let (number, source) = match class {
             4 | 5 => (round, waiting.clone()),
             _ => (round * EACH[class] + number, format!("{class}-{:010}", round * 1_000 + number)),
         };
-        let request = check(class, number, source);
-        let begin = Instant::now();
-        let answer = users.verify_password(request).await;
-        let time = begin.elapsed();
+        let (time, answer) = door.check(check(class, number, source)).await;
         match answer {
+            Answer::Refused => seen.dropped += 1,
             // Who need not wait any more is checked again: that is another class.
-            Ok(_) if class >= 4 && waits.elapsed() > WAIT => dropped += 1,
-            Ok(answer) if !answer.get_ref().verified => {
-                let mut metadata = answer.metadata().clone();
-                metadata.remove("date");
-                let mut told = format!("{metadata:?}").into_bytes();
-                told.extend(answer.into_inner().encode_to_vec());
-                classes[class].answers.insert(told);
-                classes[class].times.push(time);
+            _ if class >= 4 && waits.elapsed() > WAIT => seen.dropped += 1,
+            Answer::Wrong(told) => {
+                seen.classes[class].answers.insert(told);
+                seen.classes[class].times.push(time);
             }
-            Ok(_) => panic!("a wrong password was right, or a wait over too soon"),
-            Err(status) => {
-                assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-                dropped += 1;
-            }
+            Answer::Right => panic!("a wrong password was right, or a wait over too soon"),
         }
     }
-    dropped
 }
 
-fn report(classes: &mut [Class; 6], dropped: usize) {
+fn report(Seen { classes, dropped }: &mut Seen) {
     for (class, what) in classes.iter_mut().zip(CLASSES) {
         tell(what, &mut class.times);
     }
     println!("{dropped} samples dropped: refused, or a wait was over");
     let answers: BTreeSet<_> = classes.iter().flat_map(|class| &class.answers).collect();
-    println!("different answers, metadata and message: {}", answers.len());
+    println!("different answers, headers and body: {}", answers.len());
     for (one, other) in PAIRS {
         let [first, second] = [one, other].map(|class| classes[class].times.clone());
         let [mut sorted, mut sorted_too] = [first.clone(), second.clone()];
@@ -144,7 +237,6 @@ fn report(classes: &mut [Class; 6], dropped: usize) {
         println!("  medians {:+.2} %; Mann-Whitney z {z:+.2}, p {by_rank:.3}", apart * 100.0);
         println!("  Kolmogorov-Smirnov D {distance:.4}, p {by_distance:.3}; best threshold {:.2} %", accuracy * 100.0);
     }
-    println!("told apart where medians differ by 2 %, p < 0.01, or a threshold is right in 53 % and more");
 }
 
 fn count(times: &[Duration]) -> f64 {

@@ -51,9 +51,10 @@ impl Interceptor for Bearer {
 
 pub(crate) type Authorised = InterceptedService<Channel, Bearer>;
 
-/// A server that runs; killed with the benchmark.
+/// A server that runs, and what runs besides; killed with the benchmark.
 pub(crate) struct Service {
     child: Child,
+    gateway: Option<Child>,
     port: u16,
     token: String,
     _directory: TempDir,
@@ -64,7 +65,7 @@ impl Service {
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
-        let init = rekey(&data).arg("init").stderr(Stdio::null()).output().unwrap();
+        let init = rekey(&data).arg("init").envs(settings.iter().copied()).stderr(Stdio::null()).output().unwrap();
         assert!(init.status.success());
         let token = String::from_utf8(init.stdout).unwrap().trim().to_owned();
         let port = free_port();
@@ -74,7 +75,7 @@ impl Service {
             .envs(settings.iter().copied())
             .spawn()
             .unwrap();
-        let service = Self { child, port, token, _directory: directory };
+        let service = Self { child, gateway: None, port, token, _directory: directory };
         service.fill().await;
         service
     }
@@ -128,6 +129,19 @@ impl Service {
         (self.port, &self.token)
     }
 
+    /// Starts a REST gateway in front of it, as a process of its own, and returns its port once somebody listens there.
+    pub(crate) async fn start_gateway(&mut self) -> u16 {
+        let port = free_port();
+        let gateway = Command::new(env!("CARGO_BIN_EXE_rekey"))
+            .args(["gateway", "--log-level", "error", "--http-listen", &format!("127.0.0.1:{port}")])
+            .args(["--upstream", &format!("http://127.0.0.1:{}", self.port)])
+            .spawn()
+            .unwrap();
+        self.gateway = Some(gateway);
+        until(async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok(), port).await;
+        port
+    }
+
     /// A line of the process's status in KiB: `VmRSS`, `VmHWM`.
     pub(crate) fn kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -138,8 +152,10 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in self.gateway.iter_mut().chain([&mut self.child]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -156,9 +172,13 @@ pub(crate) fn free_port() -> u16 {
 /// Waits until somebody listens.
 pub(crate) async fn connect(port: u16) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().tcp_nodelay(true);
+    until(async || endpoint.connect().await.ok(), port).await
+}
+
+async fn until<T>(attempt: impl AsyncFn() -> Option<T>, port: u16) -> T {
     for _ in 0..200 {
-        if let Ok(channel) = endpoint.connect().await {
-            return channel;
+        if let Some(made) = attempt().await {
+            return made;
         }
         thread::sleep(Duration::from_millis(50));
     }
