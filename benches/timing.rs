@@ -3,8 +3,8 @@
 //! PostgreSQL. Interleaved at random, on an idle server, one at a time. Besides, whether a source that has to wait can tell
 //! a user from none: that it has to wait it knows by itself, for it counts its guesses as we do.
 //!
-//! `cargo bench --bench timing`, some ten minutes, for 3,000 of each; `-- --quick` for a few. The PostgreSQL is that of the
-//! tests, which does not wait for the disk: one that does hides more.
+//! `cargo bench --bench timing`, a quarter of an hour, for 3,000 of each; `-- --quick` for a few. The PostgreSQL is that of
+//! the tests, which does not wait for the disk: one that does hides more.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
