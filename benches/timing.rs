@@ -58,7 +58,7 @@ struct Class {
 
 /// What was seen over one transport.
 #[derive(Default)]
-struct Seen {
+struct Side {
     classes: [Class; 6],
     /// Samples that were none, because the server was busy or a wait was over.
     dropped: usize,
@@ -98,7 +98,7 @@ async fn measure(database: &str, url: Option<&str>) {
             service.create_user(&format!("c{class}-{number:02}"), &name(class, number), state).await;
         }
     }
-    let mut seen: [Seen; 2] = Default::default();
+    let mut sides: [Side; 2] = Default::default();
     let rounds = if is_quick() { 2 } else { ROUNDS };
     for round in 0..rounds * TRANSPORTS.len() {
         let transport = round % TRANSPORTS.len();
@@ -107,11 +107,11 @@ async fn measure(database: &str, url: Option<&str>) {
         } else {
             Door::rest(gateway, service.reach().1)
         };
-        one_round(&door, round, &mut seen[transport]).await;
+        one_round(&door, round, &mut sides[transport]).await;
     }
-    for (transport, seen) in TRANSPORTS.iter().zip(&mut seen) {
+    for (transport, side) in TRANSPORTS.iter().zip(&mut sides) {
         println!("\n{database}, {transport}");
-        report(seen);
+        report(side);
     }
 }
 
@@ -185,7 +185,7 @@ fn check(class: usize, number: usize, source: String) -> VerifyPasswordRequest {
     VerifyPasswordRequest { source, ..check_user(&name(class, number), password) }
 }
 
-async fn one_round(door: &Door, round: usize, seen: &mut Seen) {
+async fn one_round(door: &Door, round: usize, side: &mut Side) {
     // Connects, and warms up.
     door.check(check(1, round, format!("warm-{round}"))).await;
     let waiting = format!("waits-{round:06}");
@@ -208,19 +208,19 @@ async fn one_round(door: &Door, round: usize, seen: &mut Seen) {
         };
         let (time, answer) = door.check(check(class, number, source)).await;
         match answer {
-            Answer::Refused => seen.dropped += 1,
+            Answer::Refused => side.dropped += 1,
             // Who need not wait any more is checked again: that is another class.
-            _ if class >= 4 && waits.elapsed() > WAIT => seen.dropped += 1,
+            _ if class >= 4 && waits.elapsed() > WAIT => side.dropped += 1,
             Answer::Wrong(told) => {
-                seen.classes[class].answers.insert(told);
-                seen.classes[class].times.push(time);
+                side.classes[class].answers.insert(told);
+                side.classes[class].times.push(time);
             }
             Answer::Right => panic!("a wrong password was right, or a wait over too soon"),
         }
     }
 }
 
-fn report(Seen { classes, dropped }: &mut Seen) {
+fn report(Side { classes, dropped }: &mut Side) {
     for (class, what) in classes.iter_mut().zip(CLASSES) {
         tell(what, &mut class.times);
     }

@@ -5,12 +5,12 @@ use std::{
     io::{self, BufWriter, IsTerminal as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{
+    bar,
     failure::{Exit, Failure},
     output,
     print::Output,
@@ -159,20 +159,15 @@ pub(super) fn failure(error: &BackupError, what: &str) -> Failure {
     Failure::new(exit, format!("{what}: {error}"))
 }
 
-/// A bar on a terminal; nothing elsewhere.
+/// How far a backup is.
 pub(super) struct Bar {
     bar: ProgressBar,
 }
 
 impl Bar {
     pub(super) fn rows() -> Self {
-        if !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
-        }
-        let template = "{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go";
-        let bar = ProgressBar::new(0);
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let bar = bar::bar("{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go");
+        bar.set_message("0 rows");
         Self { bar }
     }
 

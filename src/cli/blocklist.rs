@@ -8,15 +8,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use clap::Subcommand;
 use console::Term;
-use indicatif::{ProgressBar, ProgressStyle};
 use zeroize::Zeroizing;
 
 use super::{
+    bar,
     failure::{Exit, Failure},
     output,
 };
@@ -39,6 +38,9 @@ Examples:
 
 A list that is in use is replaced by one of the same name, which build does when it is whole; never write into one.
 The service reads its list when it starts.";
+
+/// What is shown of what has an end.
+const WHOLE: &str = "{msg} {wide_bar} {percent}%, {elapsed} so far, {eta} to go";
 
 /// Make and ask lists of breached passwords
 #[derive(clap::Args, Debug)]
@@ -120,7 +122,9 @@ fn build(arguments: &Build) -> Result<(), Failure> {
     let format = if arguments.plain { Format::Plain } else { Format::Hashes };
     let sources = arguments.inputs.iter().map(|input| Source::open(input)).collect::<Result<Vec<_>, _>>()?;
     let length = sources.iter().map(|source| source.length).sum::<Option<u64>>();
-    let bar = progress(length);
+    let bar = bar::bar(if length.is_some() { WHOLE } else { "{msg}, {elapsed} so far" });
+    bar.set_length(length.unwrap_or_default());
+    bar.set_message("reading");
     let mut builder = Builder::new(&arguments.output);
     let (mut read, mut left_out, mut before) = (0_u64, 0, 0);
     for Source { name, reader, bytes, .. } in sources {
@@ -136,6 +140,7 @@ fn build(arguments: &Build) -> Result<(), Failure> {
         before += bytes.load(Ordering::Relaxed);
         left_out += lines.left_out();
     }
+    bar.set_style(bar::style(WHOLE));
     bar.set_message("writing");
     bar.set_length(1_000);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1")]
@@ -203,8 +208,8 @@ impl Source {
             ("standard input".to_owned(), counted(Box::new(io::stdin())), None)
         } else {
             let file = File::open(path).map_err(unreadable)?;
-            let length = file.metadata().map_err(unreadable)?.len();
-            (path.display().to_string(), counted(Box::new(file)), Some(length))
+            let length = bar::length(&file).map_err(unreadable)?;
+            (path.display().to_string(), counted(Box::new(file)), length)
         };
         Ok(Self { name, reader: BufReader::with_capacity(1 << 20, reader), length, bytes })
     }
@@ -221,17 +226,4 @@ impl Read for Counted {
         self.bytes.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
-}
-
-/// A bar on a terminal; nothing elsewhere.
-fn progress(length: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = length.map_or_else(ProgressBar::no_length, ProgressBar::new);
-    let template = "{msg} {wide_bar} {percent}%, {elapsed} so far, {eta} to go";
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message("reading");
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod backup;
+mod bar;
 mod blocklist;
 mod calibrate;
 mod census;

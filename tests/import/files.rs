@@ -1,6 +1,11 @@
 //! `rekey import` and `rekey census`: the binary on files as other systems write them.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::{self, ErrorKind, Write as _},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use rekey::proto::SubjectState;
 
@@ -18,6 +23,37 @@ async fn run(rekey: &Rekey, arguments: &[&str]) -> (i32, String, String) {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// What a terminal shows of an import of this file, with this before it in the shell; `None` where nothing plays a terminal.
+async fn watched(rekey: &Rekey, before: &str, file: &str) -> Option<String> {
+    let program = env!("CARGO_BIN_EXE_rekey");
+    let import = format!("{before} {program} import {file} --tenant acme --address http://{}", rekey.grpc);
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--command", &import, "/dev/null"]).stdin(Stdio::null());
+    terminal.env("REKEY_TOKEN", &rekey.admin_token).env("SHELL", "/bin/sh").env("TERM", "xterm");
+    let output = match tokio::task::spawn_blocking(move || terminal.output()).await.unwrap() {
+        Err(missing) if missing.kind() == ErrorKind::NotFound => {
+            let _ = writeln!(io::stderr(), "skipped: util-linux's `script` was not found");
+            return None;
+        }
+        output => output.unwrap(),
+    };
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_shown_how_far_it_is_where_that_can_be_known() {
+    let rekey = with_tenant().await;
+    let file = fixture("own.jsonl");
+    let Some(shown) = watched(&rekey, "", &file).await else { return };
+    assert!(shown.contains("% ") && shown.contains(" to go") && shown.contains("created"), "{shown}");
+    // Nobody knows how much will come out of a pipe.
+    for pipe in ["-", "/dev/stdin"] {
+        let shown = watched(&rekey, &format!("cat {file} |"), pipe).await.unwrap();
+        assert!(shown.contains(" so far") && shown.contains("skipped"), "{shown}");
+        assert!(!shown.contains('%') && !shown.contains("to go"), "{shown}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,15 @@
 //! What is done to many: looked at, confirmed, begun, and watched until it has ended.
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value as Field};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Exit, Failure, Output, Request, Target, print, prompt};
 use crate::cli::{
-    output,
+    bar, output,
     session::{Answers, Session},
 };
 
@@ -171,21 +168,14 @@ fn number(message: &DynamicMessage, name: &str) -> u64 {
     value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default()
 }
 
-/// A bar on a terminal; nothing elsewhere.
+/// How far a job is.
 struct Progress {
     bar: ProgressBar,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        if !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
-        }
-        let template = "{wide_bar} {pos} of {len}, {per_sec}, {elapsed} so far, {eta} to go";
-        let bar = ProgressBar::new(0);
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self { bar: bar::bar("{wide_bar} {pos} of {len}, {per_sec}, {elapsed} so far, {eta} to go") }
     }
 }
 

@@ -4,17 +4,15 @@ mod read;
 mod shape;
 
 use std::{
-    io::{self, IsTerminal as _},
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -24,6 +22,7 @@ use self::{
     shape::Firebase,
 };
 use super::{
+    bar,
     failure::{Exit, Failure},
     output,
     session::{Connection, refused},
@@ -154,7 +153,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     output::line(&tally.summary(arguments.dry_run));
     if tally.failed > 0 {
-        return Err(Failure::new(Exit::Failed, format!("{} users were not taken over", tally.failed)));
+        let users = if tally.failed == 1 { "1 user was".to_owned() } else { format!("{} users were", tally.failed) };
+        return Err(Failure::new(Exit::Failed, format!("{users} not taken over")));
     }
     Ok(())
 }
@@ -294,13 +294,10 @@ impl Default for Progress {
 
 impl Progress {
     fn new(length: Option<u64>) -> Self {
-        if !io::stderr().is_terminal() {
-            return Self::default();
-        }
-        let template = "{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go";
-        let bar = ProgressBar::new(length.unwrap_or_default());
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let whole = "{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go";
+        let bar = bar::bar(if length.is_some() { whole } else { "{msg}, {elapsed} so far" });
+        bar.set_length(length.unwrap_or_default());
+        bar.set_message("0 users");
         Self { bar, bytes: Arc::default() }
     }
 

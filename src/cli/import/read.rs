@@ -15,7 +15,10 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::{
-    super::failure::{Exit, Failure},
+    super::{
+        bar,
+        failure::{Exit, Failure},
+    },
     Format,
     shape::{self, Firebase},
 };
@@ -57,8 +60,8 @@ impl Source {
             (Box::new(io::stdin()), None)
         } else {
             let file = File::open(path).map_err(unreadable)?;
-            let length = file.metadata().map_err(unreadable)?.len();
-            (Box::new(file), Some(length))
+            let length = bar::length(&file).map_err(unreadable)?;
+            (Box::new(file), length)
         };
         let mut reader = BufReader::with_capacity(LOOK, file);
         let begin = reader.fill_buf().map_err(unreadable)?;
@@ -73,7 +76,7 @@ impl Source {
         Ok(Self { reader, length, container, format, firebase })
     }
 
-    /// Bytes of the file.
+    /// Bytes of the file, where that is known.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }

@@ -1,15 +1,11 @@
 //! What a service knows of its keys, and rotation of what they wrap and seal.
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
-
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::{
     cli::{
+        bar,
         failure::{Exit, Failure},
         output,
         print::{self, Output},
@@ -177,7 +173,7 @@ fn summary(last: &RotateKeysResponse) -> String {
     format!("rotation {rotation}: {done} moved, {remaining} left, {unreadable} cannot be opened")
 }
 
-/// A bar on a terminal; nothing elsewhere.
+/// How far a rotation is.
 struct Bar {
     bar: ProgressBar,
     phase: Option<KeyRotationPhase>,
@@ -185,14 +181,7 @@ struct Bar {
 
 impl Bar {
     fn new() -> Self {
-        if !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden(), phase: None };
-        }
-        let template = "{prefix} {wide_bar} {pos}/{len} {msg}, {eta} to go";
-        let bar = ProgressBar::new(0);
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, phase: None }
+        Self { bar: bar::bar("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} to go"), phase: None }
     }
 
     fn show(&mut self, progress: &RotateKeysResponse) {
