@@ -166,9 +166,7 @@ pub(super) struct Bar {
 
 impl Bar {
     pub(super) fn rows() -> Self {
-        let bar = bar::bar("{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go");
-        bar.set_message("0 rows");
-        Self { bar }
+        Self { bar: bar::bar("{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go", "0 rows") }
     }
 
     pub(super) fn show(&self, progress: Progress) {

@@ -11,14 +11,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How often the times in a bar go on by themselves.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar that looks as this template of indicatif's says, of a length that is to be set; nothing where standard error is
-/// no terminal.
-pub(super) fn bar(template: &str) -> ProgressBar {
+/// A bar that looks as this template of indicatif's says, with this message to begin with, of a length that is to be set;
+/// nothing where standard error is no terminal.
+pub(super) fn bar(template: &str, message: &'static str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
     bar.set_style(style(template));
+    bar.set_message(message);
     bar.enable_steady_tick(TICK);
     bar
 }

@@ -122,9 +122,8 @@ fn build(arguments: &Build) -> Result<(), Failure> {
     let format = if arguments.plain { Format::Plain } else { Format::Hashes };
     let sources = arguments.inputs.iter().map(|input| Source::open(input)).collect::<Result<Vec<_>, _>>()?;
     let length = sources.iter().map(|source| source.length).sum::<Option<u64>>();
-    let bar = bar::bar(if length.is_some() { WHOLE } else { "{msg}, {elapsed} so far" });
+    let bar = bar::bar(if length.is_some() { WHOLE } else { "{msg}, {elapsed} so far" }, "reading");
     bar.set_length(length.unwrap_or_default());
-    bar.set_message("reading");
     let mut builder = Builder::new(&arguments.output);
     let (mut read, mut left_out, mut before) = (0_u64, 0, 0);
     for Source { name, reader, bytes, .. } in sources {

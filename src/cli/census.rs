@@ -1,11 +1,13 @@
 //! `rekey census`: how many passwords are still kept in which way.
 
+use serde_json::json;
+
 use super::{
     failure::Failure,
     output,
-    session::{Connection, refused},
+    print::{self, Output},
+    session::Connection,
 };
-use crate::proto::{GetPasswordCensusRequest, user_service_client::UserServiceClient};
 
 const HELP: &str = "\
 Examples:
@@ -23,16 +25,21 @@ pub(super) struct Arguments {
     tenant: String,
     #[command(flatten)]
     connection: Connection,
+    /// How it is printed
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Output,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let session = arguments.connection.open().await?;
-    let mut users = UserServiceClient::new(session.channel.clone());
-    let request = session.request(GetPasswordCensusRequest { tenant_id: arguments.tenant });
-    let answer = users.get_password_census(request).await.map_err(|status| refused(&status))?;
-    for scheme in answer.into_inner().schemes {
-        let name = if scheme.scheme.is_empty() { "not recorded" } else { &scheme.scheme };
-        output::line(&format!("{}\t{name}", scheme.count));
+    let answer = session.call("UserService/GetPasswordCensus", json!({ "tenantId": arguments.tenant })).await?;
+    if arguments.output == Output::Json {
+        return print::json(&answer);
+    }
+    for scheme in print::items(&answer, "schemes") {
+        let count = scheme.get_field_by_name("count").and_then(|value| value.as_i64()).unwrap_or_default();
+        let name = Some(print::text(&scheme, "scheme")).filter(|name| !name.is_empty());
+        output::line(&format!("{count}\t{}", name.as_deref().unwrap_or("not recorded")));
     }
     Ok(())
 }

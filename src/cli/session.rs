@@ -1,6 +1,6 @@
 //! A service to talk to, and a caller to talk as.
 
-use std::{env, fmt::Write as _, path::PathBuf, str::FromStr as _};
+use std::{env, error::Error as _, fmt::Write as _, path::PathBuf, str::FromStr as _};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -158,8 +158,10 @@ fn decode(method: &MethodDescriptor, answer: Bytes) -> Result<DynamicMessage, Fa
 pub(super) fn refused(status: &Status) -> Failure {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.clone());
+    // What the service did not say has a source on this side: the connection.
+    let broke = status.source().map(|cause| format!("the connection broke: {}", innermost(&cause)));
     let code = reason.unwrap_or_else(|| format!("{:?}", status.code()));
-    let mut sentence = format!("{code}: {}", status.message());
+    let mut sentence = broke.unwrap_or_else(|| format!("{code}: {}", status.message()));
     for violation in details.bad_request().into_iter().flat_map(|request| &request.field_violations) {
         let _ = write!(sentence, "\n  {}: {}", violation.field, violation.description);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -76,6 +76,9 @@ async fn every_algorithm_verifies_and_is_replaced_by_ours_on_success() {
     while census(&clients).await != [ours.clone()] {}
     let (code, stdout, _) = run(&rekey, &["census"]).await;
     assert_eq!((code, stdout), (0, format!("{lines}\t{OURS}\n")));
+    let (_, stdout, _) = run(&rekey, &["census", "--output", "json"]).await;
+    let census: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(census["schemes"][0], serde_json::json!({"scheme": OURS, "count": lines.to_string()}));
     let (code, stdout, _) = run(&rekey, &["import", &file]).await;
     assert_eq!((code, stdout.trim()), (0, format!("0 created, 0 replaced, {lines} skipped, 0 failed").as_str()));
 }
@@ -141,4 +144,89 @@ async fn problems_are_told_by_line_and_do_not_stop_the_rest() {
     assert!(code == 1 && stderr.contains("no column"), "{stderr}");
     let (code, _, stderr) = run(&rekey, &["import", &fixture("firebase.json")]).await;
     assert!(code == 1 && stderr.contains("--firebase-config"), "{stderr}");
+}
+
+/// What an import of these bytes ends with, by whatever way they come.
+async fn import_of(rekey: &Rekey, name: &str, bytes: &[u8]) -> (i32, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    run(rekey, &["import", path.to_str().unwrap()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_of_the_byte_order_is_no_part_of_what_follows() {
+    let rekey = with_tenant().await;
+    for (name, text) in [
+        ("mark.csv", "user_id,username\r\none,one\r\ntwo,\"two, the second\"\r\n"),
+        ("mark.jsonl", "{\"username\": \"three\"}\n{\"username\": \"four\"}\n"),
+        ("mark.json", "[{\"username\": \"five\"},\n{\"username\": \"six\"}]"),
+    ] {
+        let marked = [b"\xef\xbb\xbf", text.as_bytes()].concat();
+        let (code, stdout, stderr) = import_of(&rekey, name, &marked).await;
+        assert_eq!((code, stderr.as_str()), (0, ""), "{name}");
+        assert_eq!(stdout.trim(), "2 created, 0 replaced, 0 skipped, 0 failed", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_out_without_a_word() {
+    let rekey = with_tenant().await;
+    let long =
+        format!("{{\"username\": \"long\", \"password_hash\": \"{}\"}}\n{{\"username\": \"l\"}}\n", "x".repeat(70_000));
+    for (name, text, sentence) in [
+        ("none.json", "{\"username\":\n \"one\"}", "no list of users"),
+        ("more.json", "[{\"username\": \"m1\"}]\n[{\"username\": \"m2\"}]", "not JSON from line 2"),
+        ("long.jsonl", long.as_str(), "1: FIELDS_INVALID: password_hash"),
+        ("numbers.jsonl", "{\"user_id\": 5, \"username\": \"n1\"}", "user_id must be text"),
+        ("state.jsonl", "{\"username\": \"n2\", \"state\": false}", "state must be text"),
+        ("hash.jsonl", "{\"username\": \"n3\", \"password_hash\": [1]}", "password_hash must be text"),
+        ("short.csv", "username,password_hash\nb\n", "header: 1, not 2"),
+        ("wide.csv", "username,password_hash\nb,c,d\n", "header: 3, not 2"),
+        ("twice.csv", "username,username\nb,c\n", "there twice"),
+        ("binary", "\u{1f}\u{fffd}\0", "column 1 of the first line has no name"),
+    ] {
+        let (code, _, stderr) = import_of(&rekey, name, text.as_bytes()).await;
+        assert!(code == 1 && stderr.contains(sentence), "{name}: {stderr}");
+    }
+    let (code, _, stderr) = import_of(&rekey, "gzip", b"\x1f\x8b\x08\x00\xff").await;
+    assert!(code == 1 && stderr.contains("neither JSON nor CSV"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_line_that_is_no_header_is_not_told() {
+    let rekey = with_tenant().await;
+    for line in ["$2b$04$CCCCCCCCCCCCCCCCCCCCC.0uP/2zHIr81tVya45gVnDFLBmqu9l4W,ada", "5f4dcc3b5aa765d61d8327deb882cf99"]
+    {
+        let (code, _, stderr) = import_of(&rekey, "headless.csv", format!("{line}\n").as_bytes()).await;
+        assert!(code == 1 && stderr.contains("column 1 of") && !stderr.contains(&line[..10]), "{stderr}");
+        let json = format!("{{\"username\": \"a\", \"{line}\": \"\"}}");
+        let (code, _, stderr) = import_of(&rekey, "odd.jsonl", json.as_bytes()).await;
+        assert!(code == 1 && stderr.contains("no known shape") && !stderr.contains(&line[..10]), "{stderr}");
+    }
+    let (_, _, stderr) = import_of(&rekey, "semicolons.csv", b"username;password_hash\na;b\n").await;
+    assert!(stderr.contains("\"username;password_hash\""), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_interrupted_says_so_and_is_done_again() {
+    let rekey = with_tenant().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekey"));
+    command.args(["import", "-", "--tenant", "acme", "--address", &format!("http://{}", rekey.grpc)]);
+    command.env("REKEY_TOKEN", &rekey.admin_token).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut import = command.spawn().unwrap();
+    // More than a batch, and no end.
+    let line = |number| format!("{{\"user_id\": \"u{number}\", \"username\": \"u{number}\"}}");
+    let lines = (0..600).map(line).collect::<Vec<_>>().join("\n") + "\n";
+    let mut file = import.stdin.take().unwrap();
+    file.write_all(lines.as_bytes()).unwrap();
+    while get(&rekey.admin(), "u499").await.is_err() {}
+    assert!(Command::new("kill").args(["-INT", &import.id().to_string()]).status().unwrap().success());
+    let mut told = String::new();
+    import.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(import.wait().unwrap().code() == Some(1) && told.contains("interrupted"), "{told}");
+    drop(file);
+
+    let (code, stdout, _) = import_of(&rekey, "all.jsonl", lines.as_bytes()).await;
+    assert_eq!((code, stdout.trim()), (0, "100 created, 0 replaced, 500 skipped, 0 failed"));
 }

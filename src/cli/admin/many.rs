@@ -175,7 +175,7 @@ struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { bar: bar::bar("{wide_bar} {pos} of {len}, {per_sec}, {elapsed} so far, {eta} to go") }
+        Self { bar: bar::bar("{wide_bar} {pos} of {len}, {per_sec}, {elapsed} so far, {eta} to go", "") }
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
     failure::{Exit, Failure},
     output,
     session::{Connection, refused},
+    stop::Stop,
 };
 use crate::proto::{
     DuplicatePolicy, ImportBatch, ImportOptions, ImportUser, ImportUsersRequest, import_users_request::Content,
@@ -80,7 +81,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     wrap: bool,
     /// Begin at this line, or element of a JSON document, counted from 1
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from: u64,
     /// Firebase's password hash parameters, as its console shows them
     #[arg(long, value_name = "FILE")]
@@ -119,6 +120,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let firebase = arguments.firebase_config.as_deref().map(Firebase::load).transpose()?;
     let source = Source::open(&arguments.file, arguments.format, firebase)?;
     let session = arguments.connection.open().await?;
+    let mut stop = Stop::listen()?;
     let progress = Progress::new(source.length());
 
     let (items, receiver) = mpsc::channel(2 * BATCH);
@@ -139,9 +141,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let mut tally = Tally { progress, ..Tally::default() };
     let stream = session.request(ReceiverStream::new(outgoing));
-    let outcome = match UserServiceClient::new(session.channel.clone()).import_users(stream).await {
-        Ok(answers) => tally.gather(answers.into_inner(), lines).await,
-        Err(status) => Err(refused(&status)),
+    let import = async {
+        let answers = UserServiceClient::new(session.channel.clone()).import_users(stream).await;
+        tally.gather(answers.map_err(|status| refused(&status))?.into_inner(), lines).await
+    };
+    let outcome = tokio::select! {
+        outcome = import => outcome,
+        () = stop.asked() => Err(Failure::new(Exit::Failed, "interrupted")),
     };
     tally.progress.bar.finish_and_clear();
     drop(batches);
@@ -295,9 +301,8 @@ impl Default for Progress {
 impl Progress {
     fn new(length: Option<u64>) -> Self {
         let whole = "{wide_bar} {percent}% {msg}, {elapsed} so far, {eta} to go";
-        let bar = bar::bar(if length.is_some() { whole } else { "{msg}, {elapsed} so far" });
+        let bar = bar::bar(if length.is_some() { whole } else { "{msg}, {elapsed} so far" }, "0 users");
         bar.set_length(length.unwrap_or_default());
-        bar.set_message("0 users");
         Self { bar, bytes: Arc::default() }
     }
 

@@ -1,8 +1,9 @@
 //! Files of users, read as they come: CSV, lines of JSON, or one JSON document, whatever its size.
 
 use std::{
+    collections::HashSet,
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Cursor, Read},
     path::Path,
     sync::{
         Arc,
@@ -24,9 +25,9 @@ use super::{
 };
 use crate::proto::ImportUser;
 
-/// How far into a file it is looked to find out what it holds.
-const LOOK: usize = 64 * 1024;
-/// The longest line.
+/// What some programs begin UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The longest line; so far it is looked into a file, to find out what it holds.
 const MAX_LINE: u64 = 1024 * 1024;
 
 /// A user of the file, or why it is none.
@@ -38,7 +39,7 @@ pub(super) struct Item {
 
 /// A file that was opened and looked into.
 pub(super) struct Source {
-    reader: BufReader<Box<dyn Read + Send>>,
+    reader: Box<dyn Read + Send>,
     length: Option<u64>,
     container: Container,
     format: Format,
@@ -63,16 +64,17 @@ impl Source {
             let length = bar::length(&file).map_err(unreadable)?;
             (Box::new(file), length)
         };
-        let mut reader = BufReader::with_capacity(LOOK, file);
-        let begin = reader.fill_buf().map_err(unreadable)?;
+        let mut reader = BufReader::new(file);
+        let begin = first_line(&mut reader).map_err(unreadable)?;
         let container = match format {
             Format::Csv => Container::Csv,
             Format::Jsonl => Container::Lines,
             Format::Auto if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) => {
                 Container::Csv
             }
-            Format::Auto | Format::Keycloak | Format::Kratos | Format::Firebase | Format::Auth0 => look(begin),
+            Format::Auto | Format::Keycloak | Format::Kratos | Format::Firebase | Format::Auth0 => look(&begin),
         };
+        let reader = Box::new(Cursor::new(begin).chain(reader));
         Ok(Self { reader, length, container, format, firebase })
     }
 
@@ -97,13 +99,25 @@ impl Source {
     }
 }
 
+/// All until the end of the first line that is not blank, without a mark of the byte order. However little comes out of a
+/// pipe at first, it is waited for the rest of the line.
+fn first_line(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    let mut rest = reader.take(MAX_LINE);
+    while begin.trim_ascii().is_empty() && rest.read_until(b'\n', &mut begin)? > 0 {
+        if begin.starts_with(BYTE_ORDER_MARK) {
+            begin.drain(..BYTE_ORDER_MARK.len());
+        }
+    }
+    Ok(begin)
+}
+
 /// CSV begins with a word; lines of JSON are whole objects that hold no list of users.
 fn look(begin: &[u8]) -> Container {
-    let text = begin.trim_ascii_start();
-    let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = begin.trim_ascii();
     match text.first() {
         Some(b'[') => Container::Document,
-        Some(b'{') => match serde_json::from_slice::<Map<String, Value>>(first) {
+        Some(b'{') => match serde_json::from_slice::<Map<String, Value>>(text) {
             Ok(object) if !object.get("users").is_some_and(Value::is_array) => Container::Lines,
             Ok(_) | Err(_) => Container::Document,
         },
@@ -150,11 +164,23 @@ impl Sink<'_> {
     }
 
     fn csv(&mut self, reader: impl Read) -> Result<(), String> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(reader);
-        let headers = reader.headers().map_err(|error| format!("the header cannot be read: {error}"))?.clone();
-        if let Some(unknown) = headers.iter().find(|name| !shape::COLUMNS.contains(name)) {
-            let known = shape::COLUMNS.join(", ");
-            return Err(format!("there is no column {unknown:?}; CSV has a header with some of {known}"));
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
+        // The error may quote the line.
+        let headers = reader.headers().map_err(|_quotes_it| "the file is neither JSON nor CSV in UTF-8".to_owned())?;
+        let headers = headers.clone();
+        let known = shape::COLUMNS.join(", ");
+        let mut seen = HashSet::new();
+        for (name, number) in headers.iter().zip(1..) {
+            if !shape::COLUMNS.contains(&name) {
+                let unknown = match shape::name_of(name) {
+                    Some(name) => format!("there is no column {name}"),
+                    None => format!("column {number} of the first line has no name"),
+                };
+                return Err(format!("{unknown}; CSV has a header with some of {known}"));
+            }
+            if !seen.insert(name) {
+                return Err(format!("the column {name} is there twice"));
+            }
         }
         let mut record = csv::StringRecord::new();
         loop {
@@ -167,8 +193,7 @@ impl Sink<'_> {
                     shape::user(&object, Format::Csv, None)
                 }
                 Err(error) if error.is_io_error() => return Err(error.to_string()),
-                // The error may quote the line.
-                Err(_quotes_it) => Err("is not CSV in UTF-8".to_owned()),
+                Err(error) => Err(sentence(&error)),
             };
             if !self.put(line, user) {
                 return Ok(());
@@ -204,15 +229,31 @@ impl Sink<'_> {
 
     fn document(&mut self, reader: impl Read) -> Result<(), String> {
         let mut document = serde_json::Deserializer::from_reader(BufReader::new(reader));
-        let read = Elements { sink: self }.deserialize(&mut document);
+        let mut found = false;
+        let read = Elements { sink: self, found: &mut found }.deserialize(&mut document);
         // The parser's own words may quote a value.
-        read.map_err(|error| format!("the file is not JSON from line {}, column {} on", error.line(), error.column()))
+        let place = |error: serde_json::Error| {
+            format!("the file is not JSON from line {}, column {} on", error.line(), error.column())
+        };
+        read.and_then(|()| document.end()).map_err(place)?;
+        if found { Ok(()) } else { Err("the file has no list of users".to_owned()) }
+    }
+}
+
+/// What is wrong with a line of CSV. The error itself may quote it.
+fn sentence(error: &csv::Error) -> String {
+    if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        format!("has not as many fields as the header: {len}, not {expected_len}")
+    } else {
+        "is not CSV in UTF-8".to_owned()
     }
 }
 
 /// The elements of a list, or of the list `users` of an object.
 struct Elements<'a, 'b> {
     sink: &'a mut Sink<'b>,
+    /// Whether there is one.
+    found: &'a mut bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Elements<'_, '_> {
@@ -231,6 +272,7 @@ impl<'de> Visitor<'de> for Elements<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        *self.found = true;
         let mut line = self.sink.line;
         while let Some(value) = list.next_element()? {
             line += 1;
@@ -244,7 +286,7 @@ impl<'de> Visitor<'de> for Elements<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             if key == "users" {
-                map.next_value_seed(Elements { sink: &mut *self.sink })?;
+                map.next_value_seed(Elements { sink: &mut *self.sink, found: &mut *self.found })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }

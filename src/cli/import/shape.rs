@@ -13,6 +13,9 @@ use crate::proto::{ImportUser, SubjectState};
 /// Our own columns.
 pub(super) const COLUMNS: [&str; 4] = ["user_id", "username", "state", "password_hash"];
 
+/// The longest name of a column or field that is told.
+const MAX_NAME: usize = 40;
+
 /// A project's parameters of Firebase's scrypt.
 #[derive(Clone)]
 pub(super) struct Firebase {
@@ -67,6 +70,13 @@ pub(super) fn user(
     }
 }
 
+/// What stands in the place of a name, as it may be told: what does not look like one may be anything, a hash as well.
+pub(super) fn name_of(text: &str) -> Option<String> {
+    let is_name = text.len() <= MAX_NAME
+        && text.chars().all(|character| character.is_alphabetic() || " _-.;|\t".contains(character));
+    is_name.then(|| format!("{text:?}"))
+}
+
 fn text(object: &Map<String, Value>, names: &[&str]) -> String {
     let texts = names.iter().filter_map(|name| object.get(*name)?.as_str());
     texts.map(str::to_owned).find(|text| !text.is_empty()).unwrap_or_default()
@@ -78,7 +88,14 @@ fn active(is: bool) -> i32 {
 
 fn own(object: &Map<String, Value>) -> Result<ImportUser, String> {
     if let Some(unknown) = object.keys().find(|name| !COLUMNS.contains(&name.as_str())) {
-        return Err(format!("has the field {unknown:?}, which is of no known shape"));
+        let unknown = name_of(unknown).unwrap_or_else(|| "of some other name".to_owned());
+        return Err(format!("has a field {unknown}, which is of no known shape"));
+    }
+    let is_text = |name: &str, value: &Value| {
+        value.is_string() || value.is_null() || name == "password_hash" && value.is_object()
+    };
+    if let Some((name, _)) = object.iter().find(|(name, value)| !is_text(name, value)) {
+        return Err(format!("{name} must be text"));
     }
     let state = match text(object, &["state"]).to_ascii_lowercase().as_str() {
         "" | "active" => SubjectState::Active,

@@ -181,7 +181,7 @@ struct Bar {
 
 impl Bar {
     fn new() -> Self {
-        Self { bar: bar::bar("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} to go"), phase: None }
+        Self { bar: bar::bar("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} to go", ""), phase: None }
     }
 
     fn show(&mut self, progress: &RotateKeysResponse) {
