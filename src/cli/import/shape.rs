@@ -70,7 +70,8 @@ pub(super) fn user(
     }
 }
 
-/// What stands in the place of a name, as it may be told: what does not look like one may be anything, a hash as well.
+/// What stands where a name should, as it may be told; `None` for what does not look like one: it may be anything, a hash
+/// as well.
 pub(super) fn name_of(text: &str) -> Option<String> {
     let is_name = text.len() <= MAX_NAME
         && text.chars().all(|character| character.is_alphabetic() || " _-.;|\t".contains(character));
