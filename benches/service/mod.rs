@@ -12,10 +12,11 @@ use std::{
 };
 
 use rekey::proto::{
-    CreateDeviceRequest, CreateTenantRequest, CreateUserRequest, GetUserRequest, SubjectState, Tenant,
-    VerifyAuthenticationRequest, VerifyPasswordRequest, create_device_request, create_user_request,
-    device_service_client::DeviceServiceClient, tenant_service_client::TenantServiceClient,
-    user_service_client::UserServiceClient, verify_authentication_request, verify_password_request,
+    CreateDeviceRequest, CreateTenantRequest, CreateUserRequest, GetUserRequest, ImportBatch, ImportOptions,
+    ImportUser, ImportUsersRequest, SubjectState, Tenant, VerifyAuthenticationRequest, VerifyPasswordRequest,
+    create_device_request, create_user_request, device_service_client::DeviceServiceClient,
+    import_users_request::Content, tenant_service_client::TenantServiceClient, user_service_client::UserServiceClient,
+    verify_authentication_request, verify_password_request,
 };
 use tempfile::TempDir;
 use tonic::{
@@ -112,6 +113,24 @@ impl Service {
             ..CreateUserRequest::default()
         };
         UserServiceClient::new(self.connect().await).create_user(user).await.unwrap();
+    }
+
+    /// Takes over users, each with a hash of another system.
+    pub(crate) async fn import_users(&self, users: impl Iterator<Item = (String, &str)>) {
+        let options = ImportOptions { tenant_id: TENANT.to_owned(), ..ImportOptions::default() };
+        let users = users.map(|(username, hash)| ImportUser {
+            username,
+            password_hash: hash.to_owned(),
+            ..ImportUser::default()
+        });
+        let batch = ImportBatch { users: users.collect() };
+        let messages = [Content::Options(options), Content::Batch(batch)]
+            .map(|content| ImportUsersRequest { content: Some(content) });
+        let mut users = UserServiceClient::new(self.connect().await);
+        let mut answers = users.import_users(tokio_stream::iter(messages)).await.unwrap().into_inner();
+        while let Some(answer) = answers.message().await.unwrap() {
+            assert_eq!(answer.failures, []);
+        }
     }
 
     /// A new connection.

@@ -68,6 +68,21 @@ async fn a_hash_by_others_matches_and_is_outdated() {
     assert_eq!(found, Verdict::Mismatch);
 }
 
+#[test]
+fn what_others_hash_in_no_time_takes_one_of_ours_besides() {
+    let ssha = "{SSHA}46BnfOtjjVkV2IM1YrlQPStNxk5zYWx0c2FsdA==";
+    let verifier = TakenOver::recognise(ssha, &ForeignBounds::DEFAULT).unwrap().into_verifier();
+    let params = OPTIONS.params().unwrap();
+    for (text, right) in [("correct horse battery staple", true), ("correct horse battery stable", false)] {
+        let stranger = Stranger::parse(&verifier.0, &ForeignBounds::DEFAULT).unwrap().unwrap();
+        let mut memory = Memory::new(params.block_count()).unwrap();
+        let found = stranger.into_work(password(text), params.clone())(&mut memory).unwrap();
+        assert_eq!(!found.is_empty(), right);
+        let filled = memory.iter().filter(|block| block.as_ref().iter().any(|word| *word != 0)).count();
+        assert_eq!(filled, params.block_count(), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn other_parameters_or_a_weaker_kind_are_outdated() {
     let older = hasher(HasherOptions { memory_kib: 9_216, iterations: 4, ..OPTIONS });
