@@ -27,6 +27,8 @@ use crate::proto::ImportUser;
 
 /// What some programs begin UTF-8 with.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Bytes that are read at once.
+const BUFFER: usize = 64 * 1024;
 /// The longest line; so far it is looked into a file, to find out what it holds.
 const MAX_LINE: u64 = 1024 * 1024;
 
@@ -64,7 +66,7 @@ impl Source {
             let length = bar::length(&file).map_err(unreadable)?;
             (Box::new(file), length)
         };
-        let mut reader = BufReader::new(file);
+        let mut reader = BufReader::with_capacity(BUFFER, file);
         let begin = first_line(&mut reader).map_err(unreadable)?;
         let container = match format {
             Format::Csv => Container::Csv,
