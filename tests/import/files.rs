@@ -138,6 +138,8 @@ async fn problems_are_told_by_line_and_do_not_stop_the_rest() {
     assert_eq!((code, stdout.trim()), (0, "0 would be created, 1 would be replaced, 0 skipped, 0 failed"));
 
     let broken = write("broken.json", "{\"users\": [{\"username\": \"e\"}, {\"username");
+    let (_, _, stderr) = run(&rekey, &["import", &broken, "--dry-run"]).await;
+    assert!(stderr.contains("; 1 would be created, ") && stderr.contains("--from 2"), "{stderr}");
     let (code, _, stderr) = run(&rekey, &["import", &broken]).await;
     assert!(code == 1 && stderr.contains("not JSON from line 1") && stderr.contains("--from 2"), "{stderr}");
     let (code, _, stderr) = run(&rekey, &["import", &write("x.csv", "name,hash\na,b\n")]).await;
@@ -186,8 +188,9 @@ async fn nothing_is_left_out_without_a_word() {
         ("twice.csv", "username,username\nb,c\n", "there twice"),
         ("binary", "\u{1f}\u{fffd}\0", "column 1 of the first line has no name"),
     ] {
-        let (code, _, stderr) = import_of(&rekey, name, text.as_bytes()).await;
+        let (code, stdout, stderr) = import_of(&rekey, name, text.as_bytes()).await;
         assert!(code == 1 && stderr.contains(sentence), "{name}: {stderr}");
+        assert_eq!(stdout.contains("1 created"), name == "long.jsonl", "{name}: {stdout}");
     }
     let (code, _, stderr) = import_of(&rekey, "gzip", b"\x1f\x8b\x08\x00\xff").await;
     assert!(code == 1 && stderr.contains("neither JSON nor CSV"), "{stderr}");

@@ -139,7 +139,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let most = if arguments.wrap { WRAPPED_BATCH } else { BATCH };
     let batches = tokio::spawn(send(options, receiver, messages, sent, most));
 
-    let mut tally = Tally { progress, ..Tally::default() };
+    let mut tally = Tally { progress, dry_run: arguments.dry_run, ..Tally::default() };
     let stream = session.request(ReceiverStream::new(outgoing));
     let import = async {
         let answers = UserServiceClient::new(session.channel.clone()).import_users(stream).await;
@@ -157,7 +157,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Ok(Err(sentence)) => return Err(tally.broke_off(&Failure::new(Exit::Failed, sentence))),
         Err(_panic) => return Err(Failure::new(Exit::Failed, "the file could not be read to its end")),
     }
-    output::line(&tally.summary(arguments.dry_run));
+    output::line(&tally.summary());
     if tally.failed > 0 {
         let users = if tally.failed == 1 { "1 user was".to_owned() } else { format!("{} users were", tally.failed) };
         return Err(Failure::new(Exit::Failed, format!("{users} not taken over")));
@@ -225,6 +225,8 @@ struct Tally {
     done: u64,
     /// The last line that was answered for.
     line: u64,
+    /// Whether nothing is changed.
+    dry_run: bool,
     progress: Progress,
 }
 
@@ -275,13 +277,13 @@ impl Tally {
             return Failure::new(failure.exit, failure.to_string());
         }
         let next = self.line + 1;
-        let sentence = format!("{failure}; {}; go on with --from {next}", self.summary(false));
+        let sentence = format!("{failure}; {}; go on with --from {next}", self.summary());
         Failure::new(failure.exit, sentence)
     }
 
-    fn summary(&self, dry_run: bool) -> String {
+    fn summary(&self) -> String {
         let Self { created, replaced, skipped, failed, .. } = self;
-        let would = if dry_run { "would be " } else { "" };
+        let would = if self.dry_run { "would be " } else { "" };
         format!("{created} {would}created, {replaced} {would}replaced, {skipped} skipped, {failed} failed")
     }
 }
