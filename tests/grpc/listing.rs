@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::BASE64URL_NOPAD;
 use rekey::proto::{
     CreateCallerRequest, CreateUserRequest, DeleteUserRequest, ListCallersRequest, ListDevicesRequest,
     ListTenantsRequest, ListUsersRequest, LockUserRequest, SubjectState, Tenant, UpdateUserRequest, User,
@@ -225,18 +226,24 @@ async fn a_page_token_is_good_for_the_same_caller_and_request_for_a_day() {
         rekey.make_tenant(Tenant { tenant_id: tenant_id.to_owned(), ..Tenant::default() }).await;
     }
     let admin = rekey.admin();
-    for id in ["u1", "u2", "u3"] {
+    for id in ["first-user", "second-user", "third-user"] {
         make(&admin, id, id, &[]).await;
     }
     let request = ListUsersRequest { page_size: 1, ..users("create_time", "state = ACTIVE") };
     let first = admin.clone().users.list_users(request.clone()).await.unwrap().into_inner();
     let page_token = first.next_page_token;
-    assert!(!page_token.contains("u1"), "it tells nothing");
+    // Long enough not to be there by chance.
+    let told = BASE64URL_NOPAD.decode(page_token.as_bytes()).unwrap();
+    assert!(!told.windows(10).any(|part| part == b"first-user"), "it tells nothing");
     let second = ListUsersRequest { page_token: page_token.clone(), ..request.clone() };
-    assert_eq!(ids(&admin, second.clone()).await, ["u2"]);
-    assert_eq!(ids(&admin, ListUsersRequest { page_size: 5, ..second.clone() }).await, ["u2", "u3"], "of another size");
+    assert_eq!(ids(&admin, second.clone()).await, ["second-user"]);
+    assert_eq!(
+        ids(&admin, ListUsersRequest { page_size: 5, ..second.clone() }).await,
+        ["second-user", "third-user"],
+        "of another size"
+    );
     let replica = rekey.replica().await;
-    assert_eq!(ids(&replica.clients(&rekey.admin_token), second.clone()).await, ["u2"]);
+    assert_eq!(ids(&replica.clients(&rekey.admin_token), second.clone()).await, ["second-user"]);
     replica.stop().await;
 
     let refused = async |clients: &Clients, request: ListUsersRequest, what: &str| {
@@ -281,13 +288,16 @@ async fn a_page_token_is_good_for_the_same_caller_and_request_for_a_day() {
     assert_eq!(fields(&admin.clone().devices.list_devices(devices).await.unwrap_err()), ["page_token"]);
 
     // Whoever the token points behind may be gone, and come again as somebody else.
-    delete(&admin, "u1").await;
-    assert_eq!(ids(&admin, second.clone()).await, ["u2"]);
-    make(&admin, "u1", "u1", &[]).await;
-    assert_eq!(ids(&admin, ListUsersRequest { page_size: 9, ..second.clone() }).await, ["u2", "u3", "u1"]);
+    delete(&admin, "first-user").await;
+    assert_eq!(ids(&admin, second.clone()).await, ["second-user"]);
+    make(&admin, "first-user", "first-user", &[]).await;
+    assert_eq!(
+        ids(&admin, ListUsersRequest { page_size: 9, ..second.clone() }).await,
+        ["second-user", "third-user", "first-user"]
+    );
 
     rekey.clock.advance(Duration::from_mins(24 * 60 - 1));
-    assert_eq!(ids(&admin, second.clone()).await, ["u2"]);
+    assert_eq!(ids(&admin, second.clone()).await, ["second-user"]);
     rekey.clock.advance(Duration::from_mins(2));
     refused(&admin, second, "a day old").await;
 }
